@@ -1,0 +1,91 @@
+"""What a project defines, whole: the frozen value that a plan is compiled from, and the policy and signals in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from parakh.events.definition import EventType
+from parakh.features.definition import Entity
+from parakh.models.definition import Model
+from parakh.rules.definition import LookupTable, Outcome, Rule, ValueList
+
+__all__ = ["Band", "Definitions", "Policy", "ProjectLike", "Settings", "Signals"]
+
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """Values computed when deciding on one event type; each may read those before it."""
+
+    event_type: str
+    define: tuple[tuple[str, str], ...] = ()  # (name, expression)
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """An outcome asked for where the condition over the score holds."""
+
+    outcome: Outcome
+    when: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How hits and score become an outcome; `score` names the model."""
+
+    event_type: str
+    name: str = ""
+    score: str | None = None
+    bands: tuple[Band, ...] = ()
+    otherwise: Outcome = Outcome.ALLOW
+    deadline_us: int = 50_000
+    fallback: Outcome = Outcome.REVIEW
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """parakh.toml."""
+
+    name: str
+    currency: str = "USD"
+    time_zone: str = "UTC"
+    lateness_us: int = HOUR_US
+    horizon_us: int = 400 * DAY_US
+    earliest_us: int = 946_684_800_000_000  # 2000-01-01
+    state_bytes: int = 8 * 2**30  # [limits] state: windows, keys, strings and ids together
+    label_sources: tuple[str, ...] = ()  # [labels] sources, the highest-ranked first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definitions:
+    """All that a project defines, in the order of its files and of the definitions in them."""
+
+    settings: Settings
+    events: tuple[EventType, ...] = ()
+    entities: tuple[Entity, ...] = ()
+    signals: tuple[Signals, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    models: tuple[Model, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    lists: tuple[ValueList, ...] = ()
+    tables: tuple[LookupTable, ...] = ()
+
+    def event_type(self, name: str) -> EventType:
+        return next(item for item in self.events if item.name == name)
+
+    def entity(self, name: str) -> Entity:
+        return next(item for item in self.entities if item.name == name)
+
+
+class ProjectLike(Protocol):
+    """What the engine needs of a project."""
+
+    @property
+    def definitions(self) -> Definitions: ...
+
+    @property
+    def hash(self) -> str: ...

@@ -1,0 +1,70 @@
+"""The types of values, and how each is held in a column: one 64-bit word a value, NULL as a word of its own.
+
+boolean (0/1), integer, money (minor units), timestamp (microseconds since 1970, UTC) and string (a code of
+`parakh.expressions.strings.Strings`) are int64 words with NULL_WORD for NULL; number is a float64 with NaN for NULL.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+__all__ = ["BOOLEAN", "INTEGER", "NULL_WORD", "NUMBER", "STRING", "TIMESTAMP", "Kind", "Type", "money", "minor_digits"]
+
+NULL_WORD = -(2**63)
+
+# ISO 4217 currencies whose minor unit is not a hundredth.
+_MINOR_DIGITS = {
+    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
+    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+    **dict.fromkeys("CLF UYW".split(), 4),
+}
+
+
+class Kind(enum.Enum):
+    BOOLEAN = "boolean"
+    INTEGER = "integer"
+    NUMBER = "number"
+    MONEY = "money"
+    TIMESTAMP = "timestamp"
+    STRING = "string"
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """A value's type; `currency` (ISO 4217) is set for money alone.
+
+    >>> str(money("INR")), money("JPY").digits, NUMBER.is_float
+    ('money INR', 0, True)
+    """
+
+    kind: Kind
+    currency: str | None = None
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind is Kind.NUMBER
+
+    @property
+    def digits(self) -> int:
+        """Decimals of the currency's minor unit; 0 for what is not money."""
+        return minor_digits(self.currency) if self.currency else 0
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} {self.currency}" if self.currency else self.kind.value
+
+
+BOOLEAN = Type(Kind.BOOLEAN)
+INTEGER = Type(Kind.INTEGER)
+NUMBER = Type(Kind.NUMBER)
+TIMESTAMP = Type(Kind.TIMESTAMP)
+STRING = Type(Kind.STRING)
+
+
+def money(currency: str) -> Type:
+    return Type(Kind.MONEY, currency)
+
+
+def minor_digits(currency: str) -> int:
+    """Decimals of a currency's minor unit (ISO 4217): 2 for most."""
+    return _MINOR_DIGITS.get(currency, 2)
