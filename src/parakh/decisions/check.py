@@ -1,0 +1,274 @@
+"""Whether a project's definitions hold together: every name known, every type right, every reference to one thing.
+
+Works on definitions, wherever they came from; texts that were read from a file (`SourceText`) give the place of each
+problem. Everything is checked, so that all mistakes are seen at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from parakh.decisions.definition import Definitions, Policy
+from parakh.decisions.names import Names
+from parakh.errors import ExpressionError, Place, Problem, SourceText
+from parakh.events.definition import ROW_ID, EventType
+from parakh.expressions.check import Scope, Typed
+from parakh.expressions.types import BOOLEAN, TIMESTAMP, Kind
+from parakh.features.definition import AggregateKind, Entity, FeatureDefinition
+from parakh.features.reads import key_fields
+from parakh.rules.definition import Mode, Rule
+
+__all__ = ["check_definitions"]
+
+_EXPECTATIONS = ("hit", "no_hit", "unknown")
+
+
+def check_definitions(definitions: Definitions) -> list[Problem]:
+    """All that is wrong with the definitions, in the order of definition; empty where they hold."""
+    return _Check(definitions).run()
+
+
+class _Check:
+    def __init__(self, definitions: Definitions) -> None:
+        self.definitions = definitions
+        self.problems: list[Problem] = []
+        self._reported: set[tuple[str, Place | None]] = set()
+        self.names = Names(definitions, self._expression_problem)
+        self.events = {event.name: event for event in definitions.events}
+
+    def run(self) -> list[Problem]:
+        self._unique()
+        for event in self.definitions.events:
+            self._event(event)
+        for entity in self.definitions.entities:
+            self._entity(entity)
+        for signals in self.definitions.signals:
+            event_type = self._event_type(signals.event_type)
+            if event_type:
+                self._fresh_names(event_type, [name for name, _ in signals.define], "signal")
+        for event in self.definitions.events:
+            if not self._broken_features(event):
+                self.names.decide(event)
+        for rule in self.definitions.rules:
+            self._rule(rule)
+        self._models()
+        for policy in self.definitions.policies:
+            self._policy(policy)
+        return self.problems
+
+    # -- what each definition owes ------------------------------------------------------------------------------------
+
+    def _unique(self) -> None:
+        kinds: tuple[tuple[str, Iterable[str]], ...] = (
+            ("event", (item.name for item in self.definitions.events)),
+            ("entity", (item.name for item in self.definitions.entities)),
+            ("rule", (item.name for item in self.definitions.rules)),
+            ("model", (item.name for item in self.definitions.models)),
+            ("list", (item.name for item in self.definitions.lists)),
+            ("table", (item.name for item in self.definitions.tables)),
+        )
+        for kind, names in kinds:
+            self._once(names, lambda name, kind=kind: f"{kind} {name!r} is defined twice")  # type: ignore[misc]
+        self._once(
+            (item.event_type for item in self.definitions.policies),
+            lambda name: f"{name!r} has two policies; an event type has one",
+        )
+        self._once(
+            (item.event_type for item in self.definitions.signals),
+            lambda name: f"the signals of {name!r} are defined in two places; keep them in one",
+        )
+
+    def _once(self, names: Iterable[str], message: object) -> None:
+        seen: dict[str, str] = {}
+        for name in names:
+            if name in seen:
+                first = seen[name]
+                place = first.place if isinstance(first, SourceText) else None
+                hint = f"the first stands in {place.file}:{place.line}" if place else ""
+                self._problem(message(name), name, hint=hint)  # type: ignore[operator]
+            seen.setdefault(name, name)
+
+    def _event(self, event: EventType) -> None:
+        fields = [item.name for item in event.fields]
+        self._once(fields, lambda name: f"field {name!r} is defined twice in event {event.name!r}")
+        if event.id != ROW_ID and event.id not in fields:
+            self._unknown("field", event.id, fields, hint="`id: row` where the source has no id")
+        if event.time not in fields:
+            self._unknown("field", event.time, fields)
+        elif event.field(event.time).type != TIMESTAMP:
+            self._problem(f"event time {event.time!r} is {event.field(event.time).type}, not timestamp", event.time)
+        taken = {*fields}
+        for name in (*(name for name, _ in event.derive), *(item.name for item in event.labels)):
+            if name in taken:
+                self._problem(f"{name!r} is already a field or derived value of event {event.name!r}", name)
+            taken.add(name)
+        self.names.ingest(event)
+
+    def _entity(self, entity: Entity) -> None:
+        self._once((item.name for item in entity.columns()), lambda name: f"feature {entity.name}.{name} is defined twice")
+        if entity.key and len(entity.key) > 1 and not any(key_fields(entity, event) for event in self.events.values()):
+            self._problem(f"no event type carries the key of entity {entity.name!r}", entity.name)
+        for definition in entity.features:
+            self._feature(entity, definition)
+
+    def _feature(self, entity: Entity, definition: FeatureDefinition) -> None:
+        settings = self.definitions.settings
+        known = True
+        for source in definition.sources:
+            event = self._event_type(source)
+            known = known and event is not None
+            if event is None:
+                continue
+            roles = key_fields(entity, event, definition.by)
+            if not roles and definition.by is not None:
+                have = {item.name for item in event.fields}
+                missing = [name for name in definition.by if name not in have] or list(definition.by)
+                self._unknown("field", missing[0], have, hint=f"`by` names the fields of {source} that are the key")
+            elif not roles:
+                self._problem(
+                    f"event {source!r} has no field that carries entity {entity.name!r}",
+                    source,
+                    hint=f"give one of its fields `entity: {entity.name}`, or name the key's field with `by`",
+                )
+            elif len(roles) > 1:
+                which = " or ".join(", ".join(role) for role in roles)
+                self._problem(
+                    f"event {source!r} carries {entity.name!r} in several fields", source, hint=f"say `by: {which}`"
+                )
+        for window in definition.over:
+            if window.length_us is not None and window.length_us + definition.delay_us > settings.horizon_us:
+                self._problem(
+                    f"the window {window.text} reaches back further than the project's horizon",
+                    window.text,
+                    hint="set a longer `horizon` in parakh.toml",
+                )
+        if definition.resolution_us and any(w.length_us and w.length_us < definition.resolution_us for w in definition.over):
+            self._problem("the resolution is coarser than the window", definition.name)
+        if not known:
+            return
+        self.names.feature_type(definition)
+        self._where(definition)
+        if definition.aggregate.kind is AggregateKind.SINCE_LAST and definition.resolution_us:
+            self._problem("since_last() has no resolution", definition.name)
+
+    def _where(self, definition: FeatureDefinition) -> None:
+        from parakh.features.conditions import split_conditions
+
+        if definition.where is None:
+            return
+        for source in definition.sources:
+            event = self.events[source]
+            labels = tuple(item.name for item in event.labels)
+            try:
+                conditions = split_conditions(definition.where, labels)
+            except ExpressionError as error:
+                self._expression_problem(error, definition.where)
+                continue
+            for condition in conditions:
+                scope = self.names.labels(event) if condition.label else self.names.ingest(event)
+                self._condition(condition.text, scope)
+
+    def _rule(self, rule: Rule) -> None:
+        for name in rule.event_types:
+            event = self._event_type(name)
+            if event is None or self._broken_features(event):
+                continue
+            scope = self.names.rules(event)
+            self._condition(rule.when, scope)
+            for test in rule.tests:
+                for given, _ in test.given:
+                    if given not in scope.columns and given not in self.names.broken:
+                        self._unknown("name", given, scope.columns)
+                if test.expect not in _EXPECTATIONS:
+                    self._unknown("expectation", test.expect, _EXPECTATIONS, hint="hit, no_hit or unknown")
+
+    def _models(self) -> None:
+        for model in self.definitions.models:
+            event = self._event_type(model.event_type)
+            if event is None or self._broken_features(event):
+                continue
+            scope = self.names.decide(event)
+            if model.name in scope.columns:
+                self._problem(f"{model.name!r} is already a field, feature or signal of {event.name!r}", model.name)
+            for name in model.inputs:
+                if name in self.names.broken:
+                    continue
+                kind = scope.columns.get(name)
+                if kind is None:
+                    reason = scope.unavailable.get(name)
+                    if reason:
+                        self._problem(reason, name)
+                    else:
+                        self._unknown("input", name, scope.columns)
+                elif kind.kind in (Kind.STRING, Kind.TIMESTAMP):
+                    self._problem(f"input {name!r} is {kind}; models read numbers, money and booleans", name)
+
+    def _policy(self, policy: Policy) -> None:
+        event = self._event_type(policy.event_type)
+        if event is None or self._broken_features(event):
+            return
+        models = {item.name: item for item in self.definitions.models if item.event_type == event.name}
+        if policy.score is None:
+            scope = self.names.rules(event)
+            note = "the policy names no model: add `score: <model>`"
+            scope = Scope(scope.columns, scope.lists, scope.tables, {**scope.unavailable, "score": note})
+        else:
+            scope = self.names.bands(event)
+            if policy.score not in models:
+                self._unknown("model", policy.score, models)
+            elif models[policy.score].mode is not Mode.LIVE:
+                mode = models[policy.score].mode.value
+                self._problem(f"model {policy.score!r} is {mode}; a policy's score comes from a live model", policy.score)
+        for band in policy.bands:
+            self._condition(band.when, scope)
+
+    # -- saying it ----------------------------------------------------------------------------------------------------
+
+    def _condition(self, text: str, scope: Scope) -> Typed | None:
+        typed = self.names.typed(text, scope)
+        if typed is not None and typed.type != BOOLEAN:
+            self._problem(f"a condition is wanted here, this is {typed.type}", text, hint="compare it with something")
+        return typed
+
+    def _broken_features(self, event: EventType) -> bool:
+        """Whether the event type itself is so broken that what reads it cannot be checked."""
+        return event.time not in {item.name for item in event.fields}
+
+    def _fresh_names(self, event: EventType, names: list[str], kind: str) -> None:
+        taken = {item.name for item in event.fields} | {name for name, _ in event.derive}
+        for name in names:
+            if name in taken:
+                self._problem(f"{kind} {name!r} is already a field, derived value or {kind} of {event.name!r}", name)
+            taken.add(name)
+
+    def _event_type(self, name: str) -> EventType | None:
+        if name not in self.events:
+            self._unknown("event type", name, self.events)
+        return self.events.get(name)
+
+    def _unknown(self, what: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
+        names = list(known)
+        close = difflib.get_close_matches(name, names, n=1)
+        if close:
+            hint = f"did you mean {close[0]}?"
+        elif not hint and names:
+            hint = f"there are: {', '.join(sorted(names)[:12])}{', ...' if len(names) > 12 else ''}"
+        self._problem(f"unknown {what} {str(name)!r}", name, hint=hint)
+
+    def _expression_problem(self, error: ExpressionError, text: str) -> None:
+        place = text.at(error.start) if isinstance(text, SourceText) else None
+        shown = text[error.start : error.end] or text
+        if any(name in error.message for name in (f"'{broken}'" for broken in self.names.broken)):
+            return  # what it reads is reported where it is defined
+        self._add(Problem(error.message, place, str(shown), error.hint))
+
+    def _problem(self, message: str, text: str, *, hint: str = "") -> None:
+        place = text.place if isinstance(text, SourceText) else None
+        self._add(Problem(message, place, str(text), hint))
+
+    def _add(self, problem: Problem) -> None:
+        key = (problem.message, problem.place)
+        if key not in self._reported:  # one text may be read at several event types
+            self._reported.add(key)
+            self.problems.append(problem)

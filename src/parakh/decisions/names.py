@@ -1,0 +1,175 @@
+"""Which names an expression may read at each stage of an event type, and of what type each is.
+
+The stages follow an event's way: fields, then `derive`, then features and signals, then model scores, then the policy's
+`score`. Both the check of a project and the compilation of its plan read the names from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from parakh.decisions.definition import Definitions
+from parakh.errors import ExpressionError
+from parakh.events.definition import EventType
+from parakh.expressions.check import Scope, TableType, Typed, check
+from parakh.expressions.parse import parse
+from parakh.expressions.types import NUMBER, Type
+from parakh.features.definition import FeatureDefinition
+from parakh.features.reads import Read, key_fields, readable
+from parakh.features.result import feature_type
+
+__all__ = ["Names", "Report"]
+
+Report = Callable[[ExpressionError, str], None]
+"""Called with what is wrong and the text in which it is wrong; may raise."""
+
+
+def _raise(error: ExpressionError, text: str) -> None:
+    raise error
+
+
+class Names:
+    """The scopes of every event type of a project.
+
+    A definition that does not hold is reported once and its name left out, so that one mistake does not hide the next.
+    `report` receives it; the default raises.
+    """
+
+    def __init__(self, definitions: Definitions, report: Report = _raise) -> None:
+        self.definitions = definitions
+        self._report = report
+        self._lists = {item.name: item.type for item in definitions.lists}
+        self._tables = {item.name: TableType(item.key, dict(item.columns)) for item in definitions.tables}
+        self._ingest: dict[str, Scope] = {}
+        self._aggregates: dict[int, Type | None] = {}
+        self._decide: dict[str, Scope] = {}
+        self.broken: set[str] = set()
+        """Names whose definition was reported; what reads them is not reported again."""
+
+    def typed(self, text: str, scope: Scope) -> Typed | None:
+        """The checked expression, or None after reporting what is wrong with it."""
+        try:
+            expression = parse(text)
+            return check(expression, scope)
+        except ExpressionError as error:
+            self._report(error, text)
+            return None
+
+    def fields(self, event: EventType) -> Scope:
+        """What `derive` reads first: the fields of the event itself."""
+        late = {
+            item.name: f"{item.name!r} is a label: it becomes known later, and is readable in features only"
+            for item in event.labels
+        }
+        columns = {item.name: item.type for item in event.fields}
+        return Scope(columns=columns, lists=self._lists, tables=self._tables, unavailable=late)
+
+    def ingest(self, event: EventType) -> Scope:
+        """What aggregates and `where` read of a source event: its fields and what is derived from them."""
+        if event.name not in self._ingest:
+            self._ingest[event.name] = self._extended(self.fields(event), event.derive)
+        return self._ingest[event.name]
+
+    def labels(self, event: EventType) -> Scope:
+        """What a label-only part of a feature reads."""
+        columns = {item.name: item.type for item in event.labels}
+        return Scope(columns=columns, lists={}, tables={}, unavailable={})
+
+    def argument_type(self, definition: FeatureDefinition) -> Type | None:
+        """The type of an aggregate's argument, the same at every source; None where there is none or it is broken."""
+        argument = definition.aggregate.argument
+        if argument is None:
+            return None
+        types = []
+        for source in definition.sources:
+            event = self.definitions.event_type(source)
+            labels = self.labels(event)
+            reads_labels = any(name in labels.columns for name in _names_in(argument))
+            typed = self.typed(argument, labels if reads_labels else self.ingest(event))
+            if typed is None:
+                return None
+            types.append(typed.type)
+        if len(set(types)) > 1:
+            listed = ", ".join(f"{kind} in {source}" for kind, source in zip(types, definition.sources))
+            self._report(ExpressionError(f"the argument has different types in its sources: {listed}"), argument)
+            return None
+        return types[0]
+
+    def feature_type(self, definition: FeatureDefinition) -> Type | None:
+        """A feature's type, or None after reporting why it has none."""
+        if id(definition) not in self._aggregates:
+            argument = self.argument_type(definition)
+            result = None
+            if argument is not None or definition.aggregate.argument is None:
+                try:
+                    result = feature_type(definition.aggregate, argument)
+                except ExpressionError as error:
+                    self._report(error, definition.aggregate.argument or definition.name)
+            self._aggregates[id(definition)] = result
+        return self._aggregates[id(definition)]
+
+    def reads(self, event: EventType) -> tuple[Read, ...]:
+        """The features that the event type can read, in the project's order."""
+        return readable(self.definitions.entities, event)
+
+    def features(self, event: EventType) -> Scope:
+        """Fields, derived values and features: what signals read first."""
+        base = self.ingest(event)
+        columns = dict(base.columns)
+        unavailable = dict(base.unavailable)
+        for read in self.reads(event):
+            kind = self.feature_type(read.feature.definition)
+            for name in (read.name, *read.aliases):
+                if kind is None:
+                    self.broken.add(name)
+                else:
+                    columns[name] = kind
+        for entity in self.definitions.entities:
+            roles = key_fields(entity, event)
+            if len(roles) > 1:
+                through = " or ".join(".".join(role) for role in roles)
+                for feature in entity.columns():
+                    if feature.full_name not in columns:
+                        unavailable[feature.full_name] = (
+                            f"{event.name} carries {entity.name} in several fields; read it through {through}"
+                        )
+            elif not roles:
+                for feature in entity.columns():
+                    unavailable[feature.full_name] = f"{event.name} has no field that carries {entity.name}"
+        return replace(base, columns=columns, unavailable=unavailable)
+
+    def decide(self, event: EventType) -> Scope:
+        """What models read: fields, derived values, features and signals."""
+        if event.name not in self._decide:
+            signals = [pair for item in self.definitions.signals if item.event_type == event.name for pair in item.define]
+            self._decide[event.name] = self._extended(self.features(event), signals)
+        return self._decide[event.name]
+
+    def rules(self, event: EventType) -> Scope:
+        """What rules read: all that models read, and the models' scores under their names."""
+        scope = self.decide(event)
+        scores = {item.name: NUMBER for item in self.definitions.models if item.event_type == event.name}
+        return replace(scope, columns={**scope.columns, **scores})
+
+    def bands(self, event: EventType) -> Scope:
+        """What a policy's bands read: all that rules read, and `score`."""
+        scope = self.rules(event)
+        return replace(scope, columns={**scope.columns, "score": NUMBER})
+
+    def _extended(self, scope: Scope, definitions: Iterable[tuple[str, str]]) -> Scope:
+        columns = dict(scope.columns)
+        for name, text in definitions:
+            typed = self.typed(text, replace(scope, columns=columns))
+            if typed is None:
+                self.broken.add(name)
+            else:
+                columns[name] = typed.type
+        return replace(scope, columns=columns)
+
+
+def _names_in(text: str) -> tuple[str, ...]:
+    try:
+        return parse(text).names
+    except ExpressionError:
+        return ()

@@ -1,0 +1,156 @@
+"""From rules' results and the score to an outcome: the policy, pure, per row.
+
+Precedence (shown in every record as what won): among overriding rules that hit, the most severe decides alone; else the
+most severe of the rules that hit, the bands that hold and - where the score is unknown - the fallback; else `otherwise`.
+Of equals the first in the project's order wins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from parakh.decisions.definition import Policy
+from parakh.expressions.types import NULL_WORD
+from parakh.rules.definition import Mode, Rule
+
+__all__ = ["DEGRADED", "LATE", "OVERFLOW", "Judge", "Judgement"]
+
+OVERFLOW = 1
+LATE = 2
+DEGRADED = 4
+"""Bits of a row's flags: a sum left 64 bits, the event was older than the lateness, the fallback stood in for a score."""
+
+_LIVE = 1
+_OVERRIDE = 2
+_NULL = NULL_WORD
+
+
+@dataclass(slots=True)
+class Judgement:
+    """Outcomes of the rows [start, stop) of a frame; arrays have one element a row.
+
+    `won` indexes the judge's `deciders`; `hits` and `unknown` are bit sets over the rules, 64 a word.
+    """
+
+    outcome: NDArray[np.int8]
+    won: NDArray[np.int32]
+    hits: NDArray[np.uint64]
+    unknown: NDArray[np.uint64]
+
+
+class Judge:
+    """A policy and the rules of one event type, compiled to arrays.
+
+    `deciders` names what can win, in the order of `Judgement.won`: the rules, the bands, the fallback, otherwise.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        rules: tuple[Rule, ...],
+        *,
+        rule_slots: tuple[int, ...],
+        band_slots: tuple[int, ...],
+        score_slot: int | None,
+    ) -> None:
+        self.rules = rules
+        self.deciders = (
+            *(("rule", rule.name) for rule in rules),
+            *(("band", band.outcome.word) for band in policy.bands),
+            ("fallback", policy.fallback.word),
+            ("otherwise", policy.otherwise.word),
+        )
+        self._words = max(1, -(-len(rules) // 64))
+        live = [(_LIVE if rule.mode is Mode.LIVE else 0) | (_OVERRIDE if rule.override else 0) for rule in rules]
+        self._arguments = (
+            np.array(rule_slots, np.int64),
+            np.array([int(rule.then) for rule in rules], np.int8),
+            np.array(live, np.uint8),
+            np.array(band_slots, np.int64),
+            np.array([int(band.outcome) for band in policy.bands], np.int8),
+            np.int64(-1 if score_slot is None else score_slot),
+            np.int64(policy.otherwise),
+            np.int64(policy.fallback),
+        )
+
+    def judge(self, words: NDArray[np.int64], start: int, stop: int, flags: NDArray[np.uint8]) -> Judgement:
+        """Decide on the rows [start, stop) of `words`; sets DEGRADED in `flags` where the fallback stood in."""
+        count = stop - start
+        result = Judgement(
+            np.empty(count, np.int8),
+            np.empty(count, np.int32),
+            np.zeros((count, self._words), np.uint64),
+            np.zeros((count, self._words), np.uint64),
+        )
+        _judge(
+            words, start, stop, flags, *self._arguments, result.outcome, result.won, result.hits, result.unknown
+        )
+        return result
+
+
+@njit(cache=True, nogil=True)
+def _judge(
+    words,
+    start,
+    stop,
+    flags,
+    rule_slots,
+    rule_outcomes,
+    rule_modes,
+    band_slots,
+    band_outcomes,
+    score_slot,
+    otherwise,
+    fallback,
+    outcome,
+    won,
+    hits,
+    unknown,
+):  # type: ignore[no-untyped-def]
+    rules = rule_slots.shape[0]
+    bands = band_slots.shape[0]
+    for i in range(stop - start):
+        outcome[i] = -1
+        won[i] = rules + bands + 1
+    # First the overrides: a row decided by one is marked by adding 8 to its outcome, so that nothing later can win.
+    for rule in range(rules):
+        slot = rule_slots[rule]
+        asked = rule_outcomes[rule]
+        mode = rule_modes[rule]
+        if mode & _OVERRIDE:
+            asked += 8
+        bit = np.uint64(1) << np.uint64(rule & 63)
+        word = rule >> 6
+        for i in range(stop - start):
+            value = words[slot, start + i]
+            if value == 1:
+                hits[i, word] |= bit
+                if mode & _LIVE and asked > outcome[i]:
+                    outcome[i] = asked
+                    won[i] = rule
+            elif value == _NULL:
+                unknown[i, word] |= bit
+    for band in range(bands):
+        slot = band_slots[band]
+        asked = band_outcomes[band]
+        for i in range(stop - start):
+            if words[slot, start + i] == 1 and asked > outcome[i]:
+                outcome[i] = asked
+                won[i] = rules + band
+    if score_slot >= 0:
+        scores = words.view(np.float64)
+        for i in range(stop - start):
+            if np.isnan(scores[score_slot, start + i]):
+                flags[start + i] |= DEGRADED
+                if fallback > outcome[i]:
+                    outcome[i] = fallback
+                    won[i] = rules + bands
+    for i in range(stop - start):
+        if outcome[i] < 0:
+            outcome[i] = otherwise
+        elif outcome[i] >= 8:
+            outcome[i] -= 8

@@ -1,0 +1,317 @@
+"""The record of a decision: what was decided on which event, why, and by which versions. Never changed afterwards.
+
+On disk and on the wire a record is MessagePack, written for a whole batch by one kernel from the engine's columns;
+`Record` is the same as a Python value. The vector of features is one 64-bit word a feature, in the order of
+`DecisionSchema.features`, which the project's hash fixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from parakh.decisions.policy import DEGRADED, LATE, OVERFLOW, Judge, Judgement
+from parakh.expressions.columns import Column
+from parakh.expressions.strings import Strings
+from parakh.expressions.types import NULL_WORD, Kind, Type
+from parakh.rules.definition import Mode, Outcome
+
+__all__ = ["DecisionSchema", "Reason", "Record", "Writer", "major_units", "value_of"]
+
+MODEL_REASONS = 5
+"""A record names at most this many of a model's inputs, those that moved the score most."""
+
+
+class Reason(msgspec.Struct, array_like=True, frozen=True):
+    """Why: a rule's reason code, or a model input with what it added to the raw score."""
+
+    code: str
+    text: str
+    contribution: float | None = None
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True):
+    """One decision. Times are microseconds UTC; `decided_by` is what won, as (kind, name)."""
+
+    decision_id: bytes
+    event_type: str
+    event_id: str
+    event_time_us: int
+    decided_at_us: int
+    outcome: int
+    score: float | None
+    decided_by: tuple[str, str]
+    reasons: tuple[Reason, ...]
+    hits: tuple[str, ...]
+    unknown: tuple[str, ...]
+    shadow_hits: tuple[str, ...]
+    shadow_scores: tuple[float | None, ...]
+    features: bytes
+    project: str
+    models: tuple[tuple[str, str], ...]
+    flags: int
+
+    @property
+    def flag_names(self) -> tuple[str, ...]:
+        names = ((LATE, "late"), (DEGRADED, "degraded"), (OVERFLOW, "overflow"))
+        return tuple(name for bit, name in names if self.flags & bit)
+
+    @property
+    def outcome_word(self) -> str:
+        return Outcome(self.outcome).word
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionSchema:
+    """What the records of one event type mean: rules and features in the order of the bits and of the vector."""
+
+    event_type: str
+    project: str
+    features: tuple[Column, ...]
+    judge: Judge
+    score: str | None  # the model that the policy reads
+    inputs: tuple[str, ...]  # that model's inputs, the columns of its contributions
+    shadow_models: tuple[Column, ...]
+    models: tuple[tuple[str, str], ...]  # (name, digest)
+
+
+class Writer:
+    """Writes the records of one event type as MessagePack.
+
+    Everything that is the same in each record (names, reasons, versions) is encoded once, here.
+    """
+
+    def __init__(self, schema: DecisionSchema) -> None:
+        self.schema = schema
+        rules = schema.judge.rules
+        encode = msgspec.msgpack.encode
+        pieces = [encode(schema.event_type)]
+        pieces += [encode(decider) for decider in schema.judge.deciders]
+        self._first_rule = len(pieces)
+        pieces += [encode(rule.name) for rule in rules]
+        self._first_reason = len(pieces)
+        pieces += [encode(Reason(rule.reason, rule.text)) for rule in rules]
+        self._first_input = len(pieces)
+        # The contribution follows its code and text, so the array of three is opened here and closed by a number.
+        pieces += [b"\x93" + encode(name) + encode("") for name in schema.inputs]
+        self._versions = len(pieces)
+        pieces.append(encode(schema.project) + encode(schema.models))
+        lengths = np.array([len(piece) for piece in pieces], np.int64)
+        self._offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        self._pieces = np.frombuffer(b"".join(pieces), np.uint8).copy()
+        self._rule_live = np.array([rule.mode is Mode.LIVE for rule in rules], np.bool_)
+        self._feature_slots = np.array([column.slot for column in schema.features], np.int64)
+        self._shadow_slots = np.array([column.slot for column in schema.shadow_models], np.int64)
+        self._fixed = int(self._pieces.size) + 256 + 8 * len(schema.features) + 9 * len(schema.shadow_models)
+        self._out = np.empty(4096, np.uint8)
+
+    def write(
+        self,
+        words: NDArray[np.int64],
+        start: int,
+        keep: NDArray[np.int64],
+        judgement: Judgement,
+        contributions: NDArray[np.float64],
+        *,
+        id_hi: NDArray[np.uint64],
+        id_lo: NDArray[np.uint64],
+        ids: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]],
+        times: tuple[NDArray[np.int64], NDArray[np.int64]],
+        score: NDArray[np.float64],
+        flags: NDArray[np.uint8],
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The records of the rows `keep` (relative to `start`) as one buffer and the offsets of each, count + 1.
+
+        The buffer is the writer's own and holds until the next call. `contributions` has one row for each kept row that
+        is not allowed, in order, or none at all.
+        """
+        buffer, id_starts, id_lengths = ids
+        bound = int(keep.size) * self._fixed + int(np.maximum(id_lengths, 0).sum())
+        if self._out.size < bound:
+            self._out = np.empty(bound * 5 // 4, np.uint8)
+        offsets = np.zeros(keep.size + 1, np.int64)
+        _write(
+            self._out, offsets, words, start, keep, self._pieces, self._offsets,
+            self._first_rule, self._first_reason, self._first_input, self._versions,
+            self._rule_live, self._feature_slots, self._shadow_slots,
+            judgement.outcome, judgement.won, judgement.hits, judgement.unknown, contributions,
+            id_hi, id_lo, buffer, id_starts, id_lengths, times[0], times[1], score, flags,
+        )  # fmt: skip
+        return self._out, offsets
+
+
+def major_units(minor: int, digits: int) -> float | int:
+    """Money as people write it; exact to the last bit of a float64."""
+    return minor if digits == 0 else minor / 10**digits
+
+
+def value_of(word: int, type: Type, strings: Strings) -> Any:
+    """A column's word as a Python value: None for NULL, money in major units, text for strings."""
+    if type.is_float:
+        number = float(np.int64(word).view(np.float64))
+        return None if number != number else number
+    if word == NULL_WORD:
+        return None
+    if type.kind is Kind.BOOLEAN:
+        return bool(word)
+    if type.kind is Kind.MONEY:
+        return major_units(word, type.digits)
+    if type.kind is Kind.STRING:
+        return strings.text(word)
+    return word
+
+
+@njit(cache=True, nogil=True)
+def _write(
+    out, offsets, words, start, keep, pieces, piece_offsets,
+    first_rule, first_reason, first_input, versions,
+    rule_live, feature_slots, shadow_slots,
+    outcome, won, hits, unknown, contributions,
+    id_hi, id_lo, id_buffer, id_starts, id_lengths, event_times, decided_at, score, flags,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    rules = rule_live.shape[0]
+    numbers = words.view(np.float64)
+    explained = 0
+    end = 0
+    for k in range(keep.shape[0]):
+        i = keep[k]
+        row = start + i
+        end = _put_byte(out, end, 0xDC)  # an array of 17, in the three-byte form
+        end = _put_byte(out, end, 0)
+        end = _put_byte(out, end, 17)
+        end = _put_byte(out, end, 0xC4)
+        end = _put_byte(out, end, 16)
+        end = _put_word(out, end, id_hi[i])
+        end = _put_word(out, end, id_lo[i])
+        end = _put_piece(out, end, pieces, piece_offsets, 0)
+        length = id_lengths[i]
+        end = _put_byte(out, end, 0xDA)
+        end = _put_byte(out, end, (length >> 8) & 255)
+        end = _put_byte(out, end, length & 255)
+        for b in range(length):
+            out[end + b] = id_buffer[id_starts[i] + b]
+        end += length
+        end = _put_byte(out, end, 0xD3)
+        end = _put_word(out, end, np.uint64(event_times[i]))
+        end = _put_byte(out, end, 0xD3)
+        end = _put_word(out, end, np.uint64(decided_at[i]))
+        end = _put_byte(out, end, outcome[i])
+        end = _put_number(out, end, score[i])
+        end = _put_piece(out, end, pieces, piece_offsets, 1 + won[i])
+
+        # Reasons: the rules that hit, live ones only, then the inputs that moved the score most.
+        header = end
+        end = _put_count(out, end, 0)
+        reasons = 0
+        for rule in range(rules):
+            if rule_live[rule] and (hits[i, rule >> 6] >> np.uint64(rule & 63)) & np.uint64(1):
+                end = _put_piece(out, end, pieces, piece_offsets, first_reason + rule)
+                reasons += 1
+        if outcome[i] != 0 and contributions.shape[0] > 0:
+            inputs = contributions.shape[1] - 1
+            below = np.inf
+            last = -1
+            for _ in range(min(MODEL_REASONS, inputs)):
+                best = -1
+                for f in range(inputs):
+                    size = abs(contributions[explained, f])
+                    untaken = size < below or (size == below and f > last)
+                    if untaken and (best < 0 or size > abs(contributions[explained, best])):
+                        best = f
+                if best < 0 or contributions[explained, best] == 0.0:
+                    break
+                below = abs(contributions[explained, best])
+                last = best
+                end = _put_piece(out, end, pieces, piece_offsets, first_input + best)
+                end = _put_number(out, end, contributions[explained, best])
+                reasons += 1
+            explained += 1
+        _put_count(out, header, reasons)
+
+        for part in range(3):  # live hits, unknown, shadow hits
+            header = end
+            end = _put_count(out, end, 0)
+            count = 0
+            for rule in range(rules):
+                bits = unknown[i, rule >> 6] if part == 1 else hits[i, rule >> 6]
+                if (bits >> np.uint64(rule & 63)) & np.uint64(1) and (part == 1 or rule_live[rule] == (part == 0)):
+                    end = _put_piece(out, end, pieces, piece_offsets, first_rule + rule)
+                    count += 1
+            _put_count(out, header, count)
+        end = _put_count(out, end, shadow_slots.shape[0])
+        for s in range(shadow_slots.shape[0]):
+            end = _put_number(out, end, numbers[shadow_slots[s], row])
+        size = 8 * feature_slots.shape[0]
+        end = _put_byte(out, end, 0xC5)
+        end = _put_byte(out, end, (size >> 8) & 255)
+        end = _put_byte(out, end, size & 255)
+        for f in range(feature_slots.shape[0]):
+            word = np.uint64(words[feature_slots[f], row])
+            for b in range(8):  # little-endian, as numpy.frombuffer reads it
+                out[end + b] = np.uint8((word >> np.uint64(8 * b)) & np.uint64(255))
+            end += 8
+        end = _put_piece(out, end, pieces, piece_offsets, versions)
+        end = _put_byte(out, end, flags[row])
+        offsets[k + 1] = end
+
+
+@njit(cache=True, nogil=True)
+def _put_byte(out, end, value):  # type: ignore[no-untyped-def]
+    out[end] = np.uint8(value)
+    return end + 1
+
+
+@njit(cache=True, nogil=True)
+def _put_word(out, end, value):  # type: ignore[no-untyped-def]
+    for b in range(8):  # big-endian, as MessagePack has it
+        out[end + b] = np.uint8((value >> np.uint64(56 - 8 * b)) & np.uint64(255))
+    return end + 8
+
+
+@njit(cache=True, nogil=True)
+def _put_number(out, end, value):  # type: ignore[no-untyped-def]
+    if np.isnan(value):
+        out[end] = 0xC0
+        return end + 1
+    out[end] = 0xCB
+    return _put_word(out, end + 1, np.float64(value).view(np.uint64))
+
+
+@njit(cache=True, nogil=True)
+def _put_count(out, end, count):  # type: ignore[no-untyped-def]
+    out[end] = 0xDC
+    out[end + 1] = np.uint8((count >> 8) & 255)
+    out[end + 2] = np.uint8(count & 255)
+    return end + 3
+
+
+@njit(cache=True, nogil=True)
+def _put_piece(out, end, pieces, offsets, piece):  # type: ignore[no-untyped-def]
+    first = offsets[piece]
+    length = offsets[piece + 1] - first
+    for b in range(length):
+        out[end + b] = pieces[first + b]
+    return end + length
+
+
+def read_record(data: bytes | memoryview) -> Record:
+    """A record from its bytes.
+
+    Raises msgspec.DecodeError where the bytes are not a record.
+    """
+    return _decoder.decode(data)
+
+
+_decoder = msgspec.msgpack.Decoder(Record)
+
+
+def feature_values(record: Record, features: Sequence[Column], strings: Strings) -> dict[str, Any]:
+    """The features that the decision saw, by name, as Python values."""
+    words = np.frombuffer(record.features, np.int64)
+    return {column.name: value_of(int(word), column.type, strings) for column, word in zip(features, words)}
