@@ -1,5 +1,5 @@
-"""The one dictionary of strings: every key, field, literal and list entry becomes a dense code, so that equality of text is
-equality of integers everywhere downstream.
+"""The one dictionary of strings: every key, field, literal and list entry becomes a dense code, so that downstream
+equality of text is equality of integers.
 
 It is made of flat arrays that Numba kernels share: the bytes of all texts in one arena, their offsets, a 64-bit hash of
 each and an open-addressing table of codes. No Python object is held per text, so five million keys neither slow the
@@ -41,9 +41,7 @@ _U51, _U48, _U43, _U47 = np.uint64(51), np.uint64(48), np.uint64(43), np.uint64(
 _U3, _U8, _U56, _U64 = np.uint64(3), np.uint64(8), np.uint64(56), np.uint64(64)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def load_word(typingctx: Any, buffer: Any, index: Any) -> Any:
-    """The eight bytes of a uint8 array from `index` as one little-endian word; the caller keeps inside the array."""
+def _load_word(typingctx: Any, buffer: Any, index: Any) -> Any:
     signature = types.uint64(buffer, types.int64)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -54,6 +52,10 @@ def load_word(typingctx: Any, buffer: Any, index: Any) -> Any:
         return word
 
     return signature, generate
+
+
+load_word: Any = intrinsic(_load_word)
+"""`load_word(buffer, index)`: eight bytes of a uint8 array as one little-endian word; the caller keeps inside it."""
 
 
 @njit(cache=True, nogil=True)
@@ -87,6 +89,7 @@ def hash_bytes(buffer: Any, start: Any, length: Any, salt: Any) -> Any:
     v3 = _K1 ^ _S3
     position = start
     whole = start + (length & ~7)
+    word: Any
     while position < whole:
         word = load_word(buffer, position)
         v3 ^= word
@@ -94,7 +97,7 @@ def hash_bytes(buffer: Any, start: Any, length: Any, salt: Any) -> Any:
         v0 ^= word
         position += 8
     word = np.uint64(length) << _U56
-    shift = np.uint64(0)
+    shift: Any = np.uint64(0)
     for index in range(position, start + length):
         word |= np.uint64(buffer[index]) << shift
         shift += _U8
@@ -129,7 +132,7 @@ def bytes_equal(left: Any, left_start: Any, right: Any, right_start: Any, length
     for index in range(0, whole, 8):
         if load_word(left, left_start + index) != load_word(right, right_start + index):
             return False
-    for index in range(whole, length):
+    for index in range(whole, length):  # noqa: SIM110 - a generator inside a kernel costs a frame
         if left[left_start + index] != right[right_start + index]:
             return False
     return True
@@ -142,7 +145,7 @@ def intern_bytes(
 ) -> Any:  # fmt: skip
     """The code of a span whose hash is known, given one if it is new and `insert` is true.
 
-    -1 where it is unknown and not to be inserted, FULL where there is no room (the owner reserves room before a kernel).
+    -1 where it is unknown and not to be inserted, FULL where there is no room (the owner reserves it first).
     """
     mask = np.int64(table.shape[0] - 1)
     slot = np.int64(hash) & mask
@@ -242,7 +245,7 @@ class Strings:
         return sum(array.nbytes for array in self.kernel_arrays)
 
     def reserve(self, texts: int, size: int) -> None:
-        """Make room for so many new texts of so many bytes together, so that a kernel can intern them without a stop."""
+        """Make room for so many new texts of so many bytes together, so that a kernel need not stop."""
         count = int(self._count[0])
         used = int(self._offsets[count])
         if used + size > self._arena.shape[0]:
