@@ -1,0 +1,65 @@
+# The commands of a day. A fresh machine needs Python 3.11 or later and make; everything else goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test check bench bench-scale torture fmt schemas clean
+
+help:
+	@echo "make demo         install, simulate 200,000 events, watch them being judged"
+	@echo "make test         install and run the tests (under 10 minutes on two cores)"
+	@echo "make check        what CI runs: format, lint, types, import contracts, tests"
+	@echo "make bench        speed against its peers, written to benchmarks/results.md"
+	@echo "make bench-scale  5 million keys, 50 million records"
+	@echo "make torture      the long random tests"
+
+# The stamp is made anew when the dependencies change.
+$(VENV)/.demo: pyproject.toml
+	@test -x $(BIN)/python || { echo "making a private environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing parakh and what it needs (about a minute, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing parakh and its development tools (about two minutes, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
+setup: $(VENV)/.dev
+
+demo: $(VENV)/.demo
+	@$(BIN)/parakh demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not torture"
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+torture: $(VENV)/.dev
+	PARAKH_TORTURE=1 $(BIN)/python -m pytest -m torture
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.run
+
+bench-scale: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.scale
+
+fmt: $(VENV)/.dev
+	$(BIN)/ruff format src tests benchmarks examples
+	$(BIN)/ruff check --fix src tests benchmarks examples
+
+schemas: $(VENV)/.dev
+	$(BIN)/python -m parakh.project.schemas docs/schemas
+
+clean:
+	rm -rf demo out .pytest_cache .mypy_cache .ruff_cache
