@@ -1,0 +1,1 @@
+"""Slow, obvious answers, written from the design alone, that the fast code is held to."""

@@ -1,0 +1,107 @@
+"""Engine and oracle agree on random projects and random streams; a failing case is made small and shown whole.
+
+PARAKH_SEED repeats a run, PARAKH_ROUNDS=500 makes it a long one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import pytest
+from oracle.log import Entry
+from oracle.shrinking import smallest
+from oracle.windows import Answer, Near, agrees, answers
+
+from parakh.decisions.definition import Definitions
+from properties.strategies import STARTED_US, scenario
+
+
+def differences(definitions: Definitions, log: Sequence[Entry], batch_size: int) -> list[str]:
+    """Every place where the engine's answer is not the oracle's, in words."""
+    from oracle.adapter import run_engine
+
+    found = []
+    expected = answers(definitions, log, started_us=STARTED_US)
+    got = run_engine(definitions, log, batch_size)
+    for position, (entry, right, made) in enumerate(zip(log, expected, got, strict=True)):
+        found += [f"entry {position} {entry}: {text}" for text in _different(right, made)]
+    return found
+
+
+def _different(right: Answer, made: dict[str, Any]) -> list[str]:
+    if right.status not in ("accepted", "duplicate", "conflict", "quarantined") or made["status"] == "label":
+        return []
+    if right.status != made["status"]:
+        return [f"status is {made['status']}, expected {right.status}"]
+    if right.status != "accepted":
+        return []
+    found = [f"{name} is {made[name]}" for name in ("late", "overflow") if getattr(right, name) != made[name]]
+    if right.features.keys() != made["features"].keys():
+        return [*found, f"features are {sorted(made['features'])}, expected {sorted(right.features)}"]
+    return found + [
+        f"{name} is {made['features'][name]!r}, expected {value!r}"
+        for name, value in right.features.items()
+        if not agrees(value, made["features"][name])
+    ]
+
+
+def _check(seed: int, *, events: int, in_order: bool = False) -> None:
+    random = Random(seed)
+    case = scenario(random, events=events, in_order=in_order)
+    batch_size = random.choice((1, 2, 7, 64, 1024))
+    if not differences(case.definitions, case.log, batch_size):
+        return
+    log = smallest(case.log, lambda part: bool(differences(case.definitions, part, batch_size)))
+    lines = differences(case.definitions, log, batch_size)
+    features = [
+        f"{entity.name} key {entity.key}: {feature}"
+        for entity in case.definitions.entities
+        for feature in entity.features
+        if any(f".{feature.name}" in line for line in lines)
+    ]
+    pytest.fail(
+        "\n".join([
+            f"engine and oracle differ (case seed {seed}, batch size {batch_size})",
+            *lines,
+            str(case.definitions.settings),
+            *features,
+            "log:",
+            *map(str, log),
+        ]),
+        pytrace=False,
+    )
+
+
+@pytest.mark.parametrize("events", [12, 60, 150])
+def test_engine_equals_oracle(events: int, seed: int, rounds: int) -> None:
+    pytest.importorskip("parakh.decisions.engine")
+    random = Random(seed)
+    for _ in range(rounds):
+        _check(random.getrandbits(32), events=events)
+
+
+def test_streams_reach_what_they_are_meant_to_reach() -> None:
+    """The random streams are worth something: each trap is met often (fixed seeds, so that this test is steady)."""
+    met: Counter[str] = Counter()
+    for number in range(40):
+        case = scenario(Random(number), events=80)
+        for answer in answers(case.definitions, case.log, started_us=STARTED_US):
+            met[answer.status] += 1
+            met["late"] += answer.late
+            met["overflow"] += answer.overflow
+            for value in answer.features.values():
+                met["near"] += isinstance(value, Near)
+                met["unknown"] += value is None
+                met["three or more"] += isinstance(value, int) and value >= 3
+    for trap, least in {
+        "accepted": 2000, "duplicate": 50, "conflict": 50, "quarantined": 50, "waited": 20, "late": 40,
+        "overflow": 200, "near": 1000, "unknown": 1000, "three or more": 2000,
+    }.items():  # fmt: skip
+        assert met[trap] >= least, (trap, met)
+
+
+def test_a_seed_gives_the_same_case(seed: int) -> None:
+    assert scenario(Random(seed), events=50) == scenario(Random(seed), events=50)
