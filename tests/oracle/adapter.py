@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from oracle.log import Entry
-
 from parakh.decisions.definition import Definitions
 
 __all__ = ["run_engine"]

@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any
 
 from oracle.log import Value
-
 from parakh.expressions.types import BOOLEAN, INTEGER, NUMBER, STRING, TIMESTAMP, Type, money
 
 __all__ = [

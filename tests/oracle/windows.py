@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 
 from oracle.log import Entry, Event, LabelEntry, Value
 from oracle.phrases import DERIVED, FILTERS, LABEL_FILTERS, LABEL_VALUES, VALUES, Phrase, conjuncts
-
 from parakh.decisions.definition import Definitions, Settings
 from parakh.events.definition import EventType
 from parakh.expressions.types import Kind
@@ -336,7 +335,7 @@ def _aggregate(aggregate: AggregateKind, kind: Kind, values: list[Value]) -> tup
     if aggregate in (AggregateKind.MIN, AggregateKind.MAX):
         order: Callable[[Iterable[Value]], Value] = min if aggregate is AggregateKind.MIN else max  # type: ignore[assignment]
         return order(values), False
-    exact = [Fraction(value) if isinstance(value, (float, Decimal)) else Fraction(int(value)) for value in values]
+    exact = [Fraction(value) for value in values if not isinstance(value, str) and value is not None]
     scale = sum(map(abs, exact), Fraction(0))
     if aggregate is AggregateKind.SUM:
         return _sum(kind, sum(exact, Fraction(0)), scale)

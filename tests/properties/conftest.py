@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -18,17 +18,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "PARAKH_SEED" not in os.environ:
         return
     for item in items:
-        function = getattr(item, "function", None)
+        function: Any = getattr(item, "function", None)
         if getattr(function, "is_hypothesis_test", False):
             hypothesis.seed(int(os.environ["PARAKH_SEED"]))(function)
 
 
 @pytest.fixture
-def seed(request: pytest.FixtureRequest) -> Iterator[int]:
+def seed(request: pytest.FixtureRequest) -> int:
     """The seed of this test: PARAKH_SEED, or a new one; shown among the captured output of a test that fails."""
     value = int(os.environ.get("PARAKH_SEED", 0)) or secrets.randbelow(2**32)
     print(f"repeat with PARAKH_SEED={value} pytest {request.node.nodeid}")  # noqa: T201
-    yield value
+    return value
 
 
 @pytest.fixture

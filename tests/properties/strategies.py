@@ -14,7 +14,6 @@ from typing import Any
 
 from oracle.log import Entry, Event, LabelEntry, Value
 from oracle.phrases import DERIVATIONS, FILTERS, LABEL_FILTERS, LABEL_VALUES, VALUES, Phrase, conjunction
-
 from parakh.decisions.definition import Definitions, Policy, Settings
 from parakh.events.definition import EventType, Field, Label
 from parakh.expressions.types import BOOLEAN, INTEGER, NUMBER, STRING, TIMESTAMP, Kind, money
@@ -249,16 +248,17 @@ class _Streams:
         self.definitions = definitions
         self.in_order = in_order
         self.lateness = definitions.settings.lateness_us
-        self.step = random.choice((SECOND, MINUTE, 10 * MINUTE, HOUR, DAY))
         self.amounts = random.choice(("plain", "falling", "huge", "negative", "equal"))
         self.points = random.choice(("plain", "huge", "edge"))
-        self.keys = random.randint(1, 4)
+        self.keys = random.randint(1, 3)
         self.spans = [0] + [
-            (window.length_us or 0) + definition.delay_us
+            (window.length_us or DAY) + definition.delay_us
             for entity in definitions.entities
             for definition in entity.features
             for window in definition.over
         ]
+        # steps that fill somebody's window with a few events, or with many
+        self.step = max(SECOND, min(DAY, random.choice(self.spans)) // random.choice((5, 20, 50)))
         self.clock = random.choice(STARTS) + random.randrange(DAY)
         self.times: list[int] = [self.clock]
         self.falling = 10_000_00
@@ -294,7 +294,13 @@ class _Streams:
         id: str | None = f"{event_type.name[0]}{number}"
         if not self.in_order and random.random() < 0.03:
             time, id = random.choice(
-                ((None, id), (time, None), (946_684_799 * SECOND, id), (STARTED_US + 301 * SECOND, id), (STARTED_US * 2, id))
+                (
+                    (None, id),
+                    (time, None),
+                    (946_684_799 * SECOND, id),
+                    (STARTED_US + 301 * SECOND, id),
+                    (STARTED_US * 2, id),
+                )
             )
         fields[event_type.id], fields[event_type.time] = id, time
         return Event(type=event_type.name, id=id, time=time, fields=fields)
@@ -325,7 +331,7 @@ class _Streams:
         return time
 
     def key(self, item: Field) -> Value:
-        if self.random.random() < 0.08:
+        if self.random.random() < 0.05:
             return None
         number = self.random.randint(1, self.keys)
         if item.type.kind is Kind.INTEGER:
@@ -333,7 +339,8 @@ class _Streams:
         return f"{item.entity}-{number}"
 
     def value(self, item: Field) -> Value:
-        return VALUES_OF[item.type.kind](self, item.name)
+        value: Value = VALUES_OF[item.type.kind](self, item.name)
+        return value
 
     def amount(self) -> Decimal:
         random = self.random

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from oracle.adapter import run_engine
-from oracle.log import Entry, Event, LabelEntry
-from oracle.windows import agrees, answers
 
+from oracle.adapter import run_engine
+from oracle.log import Entry, Event, LabelEntry, Value
+from oracle.windows import agrees, answers
 from parakh.decisions.definition import Definitions, Policy, Settings
 from parakh.events.definition import EventType, Field, Label
 from parakh.expressions.types import INTEGER, NUMBER, STRING, TIMESTAMP, money
@@ -31,7 +31,7 @@ class Case:
     feature: FeatureDefinition
     log: Sequence[Entry]
     expected: Sequence[Any]
-    settings: Settings = Settings(name="by-hand", currency="INR", lateness_us=100 * SECOND)
+    settings: Settings = field(default_factory=lambda: _settings())
 
 
 PAYMENT = EventType(
@@ -73,7 +73,14 @@ def feature(kind: AggregateKind, argument: str | None = None, **more: Any) -> Fe
 
 def pay(id: str, at: float, card: str | None = "a", **fields: Any) -> Event:
     time = START + round(at * SECOND)
-    given = {"payment_id": id, "at_time": time, "card": card, "amount": None, "points": None, "ratio": None}
+    given: dict[str, Value] = {
+        "payment_id": id,
+        "at_time": time,
+        "card": card,
+        "amount": None,
+        "points": None,
+        "ratio": None,
+    }
     return Event(type="payment", id=id, time=time, fields={**given, **fields})
 
 
@@ -168,7 +175,9 @@ CASES = {
         [1e300, 1e300, 0.1 + 0.2],
     ),
     "avg of money is in major units": Case(
-        feature(K.AVG, "amount"), [pay("1", 0, amount=Decimal("1.00")), pay("2", 1, amount=Decimal("2.01"))], [1.0, 1.505]
+        feature(K.AVG, "amount"),
+        [pay("1", 0, amount=Decimal("1.00")), pay("2", 1, amount=Decimal("2.01"))],
+        [1.0, 1.505],
     ),
     "aggregates over nothing are NULL, counts are 0": Case(
         feature(K.MAX, "points", where="points > 3"), [pay("1", 0, points=1), pay("2", 1, points=4)], [None, 4]
@@ -212,7 +221,11 @@ CASES = {
     ),
     "a calendar week begins on Monday": Case(
         feature(K.COUNT, over=(Window("calendar_week", calendar=Calendar.WEEK),)),
-        [pay("1", utc("2025-03-09T23:00:00")), pay("2", utc("2025-03-10T00:00:00")), pay("3", utc("2025-03-16T23:59:59"))],
+        [
+            pay("1", utc("2025-03-09T23:00:00")),
+            pay("2", utc("2025-03-10T00:00:00")),
+            pay("3", utc("2025-03-16T23:59:59")),
+        ],
         [1, 1, 2],
     ),
     "a label acts from its place in the log": Case(
@@ -346,6 +359,6 @@ def test_roles_are_told_apart_by_the_key_that_is_read(solve: Solver) -> None:
 def test_a_label_of_a_key_reaches_all_its_events_so_far(solve: Solver) -> None:
     stolen = LabelEntry(event_type="payment", label="fraud", value=True, entity="card", key="a")
     case = Case(feature(K.COUNT, where="fraud"), [], [])
-    log = [pay("1", 0), pay("2", 1), pay("3", 1, "b"), stolen, pay("4", 2), pay("5", 3), pay("6", 4, "b")]
+    log: list[Entry] = [pay("1", 0), pay("2", 1), pay("3", 1, "b"), stolen, pay("4", 2), pay("5", 3), pay("6", 4, "b")]
     read = [answer["features"].get("card.f_10s") for answer in solve(_definitions(case), log)]
     assert read == [0, 0, 0, None, 2, 2, 0]

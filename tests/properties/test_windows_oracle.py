@@ -5,16 +5,17 @@ PARAKH_SEED repeats a run, PARAKH_ROUNDS=500 makes it a long one.
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 import pytest
+
 from oracle.log import Entry
 from oracle.shrinking import smallest
 from oracle.windows import Answer, Near, agrees, answers
-
 from parakh.decisions.definition import Definitions
 from properties.strategies import STARTED_US, scenario
 
@@ -63,14 +64,16 @@ def _check(seed: int, *, events: int, in_order: bool = False) -> None:
         if any(f".{feature.name}" in line for line in lines)
     ]
     pytest.fail(
-        "\n".join([
-            f"engine and oracle differ (case seed {seed}, batch size {batch_size})",
-            *lines,
-            str(case.definitions.settings),
-            *features,
-            "log:",
-            *map(str, log),
-        ]),
+        "\n".join(
+            [
+                f"engine and oracle differ (case seed {seed}, batch size {batch_size})",
+                *lines,
+                str(case.definitions.settings),
+                *features,
+                "log:",
+                *map(str, log),
+            ]
+        ),
         pytrace=False,
     )
 
@@ -81,6 +84,31 @@ def test_engine_equals_oracle(events: int, seed: int, rounds: int) -> None:
     random = Random(seed)
     for _ in range(rounds):
         _check(random.getrandbits(32), events=events)
+
+
+def test_batches_do_not_change_a_bit(seed: int, rounds: int) -> None:
+    """Design 3.10: the same log gives the same values, bit for bit, whatever the batch size."""
+    pytest.importorskip("parakh.decisions.engine")
+    from oracle.adapter import run_engine
+
+    random = Random(seed)
+    for _ in range(rounds):
+        case_seed = random.getrandbits(32)
+        case = scenario(Random(case_seed), events=120)
+        whole = run_engine(case.definitions, case.log, 1024)
+        for batch_size in (1, random.randint(2, 40)):
+            parts = run_engine(case.definitions, case.log, batch_size)
+            for position, (left, right) in enumerate(zip(whole, parts, strict=True)):
+                assert _bits(left) == _bits(right), (case_seed, batch_size, position, case.log[position])
+
+
+def _bits(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer with its floats as bits, so that 0.0 and -0.0 differ."""
+    features = {
+        name: struct.pack("<d", value) if isinstance(value, float) else value
+        for name, value in answer.get("features", {}).items()
+    }
+    return {**answer, "features": features}
 
 
 def test_streams_reach_what_they_are_meant_to_reach() -> None:
