@@ -1,0 +1,177 @@
+"""The page itself: one file, no request to anywhere, light and dark, readable at any width."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from parakh.cli.report.charts import kind_chart, legend, outcome_chart, score_chart, table
+from parakh.cli.report.data import Change, Figure, Report, RuleLine
+from parakh.cli.report.html import Markup, element, join
+from parakh.cli.report.stories import story
+from parakh.cli.words import money, percent, plural, short_money, thousands
+
+__all__ = ["render", "write"]
+
+# No script runs and nothing is fetched, whatever stands in the data.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def write(report: Report, path: Path) -> None:
+    """Write the page; an old one is replaced at once, never half."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(render(report), encoding="utf-8")
+    temporary.replace(path)
+
+
+def render(report: Report) -> str:
+    """The whole page as text. The same report gives the same page."""
+    style = Markup(files("parakh.cli.report").joinpath("style.css").read_text("utf-8"))
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", f"{report.title} · Parakh"),
+        element("style", style),
+    )
+    sections = [
+        _section("Outcomes", "What was not allowed, over time", *_outcomes(report)),
+        _section("Fraud", "What was caught and what passed, by kind", *_kinds(report)),
+        _section("Scores", "How well the model tells them apart", *map(score_chart, report.scores)),
+        _section("Rules", "How often each hit, and how often it was right", *_rules(report)),
+        _section("Decisions", "Three of them at length, with what the windows held", *map(story, report.stories)),
+        _section("A change", report.change.title, *_change(report.change, report.currency)) if report.change else "",
+    ]
+    header = element(
+        "header",
+        element("p", element("span", "परख", lang="hi"), " Parakh", class_="brand"),
+        element("h1", report.title),
+        element("p", report.subtitle, class_="lead"),
+        _figures(report.figures),
+        class_="top",
+    )
+    foot = element("dl", *(element("div", element("dt", n), element("dd", v)) for n, v in report.facts), class_="facts")
+    body = element("body", header, element("main", *sections), element("footer", foot))
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _section(title: str, lead: str, *parts: Markup) -> Markup:
+    if not parts:
+        return Markup("")
+    heading = element("h2", title)
+    return element("section", element("div", heading, element("p", lead, class_="lead"), class_="heading"), *parts)
+
+
+def _figures(figures: tuple[Figure, ...]) -> Markup:
+    if not figures:
+        return Markup("")
+    return element(
+        "dl",
+        *(
+            element(
+                "div",
+                element("dt", item.label),
+                element("dd", item.value, class_=item.tone or None),
+                element("dd", item.note, class_="note") if item.note else Markup(""),
+            )
+            for item in figures
+        ),
+        class_="figures",
+    )
+
+
+def _outcomes(report: Report) -> list[Markup]:
+    return [outcome_chart(event_type, tally, report.span) for event_type, tally in report.outcomes]
+
+
+def _kinds(report: Report) -> list[Markup]:
+    if not report.kinds:
+        return []
+    top = max((max((*kind.caught, *kind.missed), default=0) for kind in report.kinds), default=0)
+    charts = [kind_chart(kind, report.kinds_labels, top, report.currency, report.span) for kind in report.kinds]
+    words = [("caught", "caught, above the line"), ("missed", "missed, below it; one scale for all kinds")]
+    return [legend(words), element("div", *charts, class_="multiples")]
+
+
+def _rules(report: Report) -> list[Markup]:
+    if not report.rules:
+        return []
+    most = max((rule.hits for rule in report.rules), default=0)
+    rows = [_rule_row(rule, most, report.currency) for rule in report.rules]
+    header = ("Rule", "Asks for", "Hits", "Precision", "Fraud in its hits")
+    return [element("div", table(header, rows, caption="Rules and their record", numbers=9), class_="scroll ruletable")]
+
+
+def _rule_row(rule: RuleLine, most: int, currency: str) -> tuple[Markup, ...]:
+    shadow = element("span", rule.mode, class_="tag") if rule.mode != "live" else Markup("")
+    name = join((element("b", rule.name), " ", shadow, element("code", rule.condition, class_="condition")))
+    precision = _meter(rule.frauds, rule.hits, "good", percent(rule.frauds, rule.hits))
+    amount = short_money(rule.fraud_amount, currency) if rule.hits else "–"
+    return (
+        name,
+        element("span", rule.outcome, class_=f"pill small {rule.outcome}"),
+        _meter(rule.hits, most, "plain", thousands(rule.hits)),
+        precision if rule.hits else text_dash(),
+        element("span", amount, class_="n"),
+    )
+
+
+def text_dash() -> Markup:
+    return element("span", "–", class_="note")
+
+
+def _meter(value: int, whole: int, tone: str, words: str) -> Markup:
+    share = 100 * value / whole if whole else 0
+    bar = element("span", element("i", style=f"width:{share:.1f}%"), class_=f"meter {tone}", aria_hidden="true")
+    return element("span", bar, element("span", words, class_="n"), class_="measured")
+
+
+def _change(change: Change, currency: str) -> list[Markup]:
+    lines = join(
+        element("span", element("i", sign, aria_hidden="true"), text, class_={"-": "cut", "+": "new"}.get(sign))
+        for sign, text in change.lines
+    )
+    edit = element("figure", element("figcaption", change.file), element("pre", lines), class_="edit")
+    moved = [
+        (
+            join((event_type_words(item.event_type), " ", element("span", item.before, class_=f"pill small {item.before}"),
+                  " → ", element("span", item.after, class_=f"pill small {item.after}"))),
+            thousands(item.events), money(item.amount, currency), thousands(item.frauds),
+            thousands(item.events - item.frauds),
+        )
+        for item in change.movements
+    ]  # fmt: skip
+    header = ("Outcome", "Events", "Amount", "Of them fraud", "Good")
+    moves = element("div", table(header, moved, caption="Outcomes that changed"), class_="scroll")
+    if not moved:
+        moves = element("p", "No outcome changed.", class_="note")
+    return [edit, _figures(change.figures), _before_after(change, currency), element("h3", "Outcomes that changed"), moves]
+
+
+def event_type_words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _before_after(change: Change, currency: str) -> Markup:
+    most = max(sum(change.before), sum(change.after), 1)
+    rows = []
+    for word, (caught, missed) in (("Before", change.before), ("After", change.after)):
+        said = f"{word}: {money(caught, currency)} of fraud stopped, {money(missed, currency)} passed"
+        bar = element(
+            "svg",
+            element("title", said),
+            element("rect", x="0", y=0, width=f"{100 * caught / most:.2f}%", height=22, class_="fill caught"),
+            element("rect", x=f"{100 * caught / most:.2f}%", y=0, width=f"{100 * missed / most:.2f}%", height=22,
+                    class_="fill missed"),
+            role="img", width="100%", height=22,
+        )  # fmt: skip
+        numbers = f"{short_money(caught, currency)} stopped · {short_money(missed, currency)} passed"
+        rows.append(element("div", element("b", word), bar, element("span", numbers, class_="note"), class_="compared"))
+    customers = (
+        f"{plural(change.customers_gained, 'good customer')} no longer stopped, "
+        f"{plural(change.customers_lost, 'good customer')} newly stopped."
+    )
+    key = legend([("caught", "fraud stopped"), ("missed", "fraud that passed")])
+    return element("div", key, *rows, element("p", customers, class_="note"), class_="beforeafter")
