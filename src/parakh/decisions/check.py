@@ -14,7 +14,9 @@ from parakh.decisions.names import Names
 from parakh.errors import ExpressionError, Place, Problem, SourceText
 from parakh.events.definition import ROW_ID, EventType
 from parakh.expressions.check import Scope, Typed
+from parakh.expressions.syntax import Expression
 from parakh.expressions.types import BOOLEAN, TIMESTAMP, Kind
+from parakh.features.conditions import split_conditions
 from parakh.features.definition import AggregateKind, Entity, FeatureDefinition
 from parakh.features.reads import key_fields
 from parakh.rules.definition import Mode, Rule
@@ -106,7 +108,9 @@ class _Check:
         self.names.ingest(event)
 
     def _entity(self, entity: Entity) -> None:
-        self._once((item.name for item in entity.columns()), lambda name: f"feature {entity.name}.{name} is defined twice")
+        self._once(
+            (item.name for item in entity.columns()), lambda name: f"feature {entity.name}.{name} is defined twice"
+        )
         if entity.key and len(entity.key) > 1 and not any(key_fields(entity, event) for event in self.events.values()):
             self._problem(f"no event type carries the key of entity {entity.name!r}", entity.name)
         for definition in entity.features:
@@ -143,7 +147,9 @@ class _Check:
                     window.text,
                     hint="set a longer `horizon` in parakh.toml",
                 )
-        if definition.resolution_us and any(w.length_us and w.length_us < definition.resolution_us for w in definition.over):
+        if definition.resolution_us and any(
+            w.length_us and w.length_us < definition.resolution_us for w in definition.over
+        ):
             self._problem("the resolution is coarser than the window", definition.name)
         if not known:
             return
@@ -153,8 +159,6 @@ class _Check:
             self._problem("since_last() has no resolution", definition.name)
 
     def _where(self, definition: FeatureDefinition) -> None:
-        from parakh.features.conditions import split_conditions
-
         if definition.where is None:
             return
         for source in definition.sources:
@@ -167,7 +171,7 @@ class _Check:
                 continue
             for condition in conditions:
                 scope = self.names.labels(event) if condition.label else self.names.ingest(event)
-                self._condition(condition.text, scope)
+                self._condition(definition.where, scope, condition.expression)
 
     def _rule(self, rule: Rule) -> None:
         for name in rule.event_types:
@@ -219,14 +223,16 @@ class _Check:
                 self._unknown("model", policy.score, models)
             elif models[policy.score].mode is not Mode.LIVE:
                 mode = models[policy.score].mode.value
-                self._problem(f"model {policy.score!r} is {mode}; a policy's score comes from a live model", policy.score)
+                self._problem(
+                    f"model {policy.score!r} is {mode}; a policy's score comes from a live model", policy.score
+                )
         for band in policy.bands:
             self._condition(band.when, scope)
 
     # -- saying it ----------------------------------------------------------------------------------------------------
 
-    def _condition(self, text: str, scope: Scope) -> Typed | None:
-        typed = self.names.typed(text, scope)
+    def _condition(self, text: str, scope: Scope, part: Expression | None = None) -> Typed | None:
+        typed = self.names.typed(text, scope, part)
         if typed is not None and typed.type != BOOLEAN:
             self._problem(f"a condition is wanted here, this is {typed.type}", text, hint="compare it with something")
         return typed

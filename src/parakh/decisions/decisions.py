@@ -59,12 +59,11 @@ class Part:
             return [data[s : s + n].decode() for s, n in zip(starts.tolist(), lengths.tolist())]
         return [buffer[s : s + n].tobytes().decode() for s, n in zip(starts.tolist(), lengths.tolist())]
 
-    def records(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def records(self, strings: Strings) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The encoded records as one buffer and the offsets of each; the buffer holds until the next call."""
         return self.writer.write(
+            strings,
             self.words,
-            0,
-            np.arange(len(self)),
             self.judgement,
             self.contributions,
             id_hi=self.id_hi,
@@ -156,7 +155,7 @@ class Decisions(Sequence["Decision"]):
         """The encoded record of each decision, in log order."""
         pieces: list[bytes] = [b""] * len(self)
         for part in self.parts:
-            buffer, offsets = part.records()
+            buffer, offsets = part.records(self._strings)
             data = buffer[: offsets[-1]].tobytes()
             bounds = offsets.tolist()
             for i, at in enumerate(part.position.tolist()):
@@ -272,7 +271,7 @@ class Decision:
 
     def record(self) -> Record:
         """The decision as it is stored."""
-        buffer, offsets = self._part.records()
+        buffer, offsets = self._part.records(self._strings)
         return read_record(buffer[offsets[self._row] : offsets[self._row + 1]].tobytes())
 
     def line(self) -> str:

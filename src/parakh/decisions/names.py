@@ -14,7 +14,9 @@ from parakh.errors import ExpressionError
 from parakh.events.definition import EventType
 from parakh.expressions.check import Scope, TableType, Typed, check
 from parakh.expressions.parse import parse
+from parakh.expressions.syntax import Expression
 from parakh.expressions.types import NUMBER, Type
+from parakh.features.conditions import label_of
 from parakh.features.definition import FeatureDefinition
 from parakh.features.reads import Read, key_fields, readable
 from parakh.features.result import feature_type
@@ -47,11 +49,10 @@ class Names:
         self.broken: set[str] = set()
         """Names whose definition was reported; what reads them is not reported again."""
 
-    def typed(self, text: str, scope: Scope) -> Typed | None:
-        """The checked expression, or None after reporting what is wrong with it."""
+    def typed(self, text: str, scope: Scope, expression: Expression | None = None) -> Typed | None:
+        """The checked expression (or the part of the text that is given), or None after reporting what is wrong."""
         try:
-            expression = parse(text)
-            return check(expression, scope)
+            return check(expression or parse(text), scope)
         except ExpressionError as error:
             self._report(error, text)
             return None
@@ -85,8 +86,12 @@ class Names:
         for source in definition.sources:
             event = self.definitions.event_type(source)
             labels = self.labels(event)
-            reads_labels = any(name in labels.columns for name in _names_in(argument))
-            typed = self.typed(argument, labels if reads_labels else self.ingest(event))
+            try:
+                reads_label = label_of(parse(argument), labels.columns) is not None
+            except ExpressionError as error:
+                self._report(error, argument)
+                return None
+            typed = self.typed(argument, labels if reads_label else self.ingest(event))
             if typed is None:
                 return None
             types.append(typed.type)
@@ -142,7 +147,9 @@ class Names:
     def decide(self, event: EventType) -> Scope:
         """What models read: fields, derived values, features and signals."""
         if event.name not in self._decide:
-            signals = [pair for item in self.definitions.signals if item.event_type == event.name for pair in item.define]
+            signals = [
+                pair for item in self.definitions.signals if item.event_type == event.name for pair in item.define
+            ]
             self._decide[event.name] = self._extended(self.features(event), signals)
         return self._decide[event.name]
 
@@ -166,10 +173,3 @@ class Names:
             else:
                 columns[name] = typed.type
         return replace(scope, columns=columns)
-
-
-def _names_in(text: str) -> tuple[str, ...]:
-    try:
-        return parse(text).names
-    except ExpressionError:
-        return ()

@@ -1,8 +1,8 @@
 """From rules' results and the score to an outcome: the policy, pure, per row.
 
 Precedence (shown in every record as what won): among overriding rules that hit, the most severe decides alone; else the
-most severe of the rules that hit, the bands that hold and - where the score is unknown - the fallback; else `otherwise`.
-Of equals the first in the project's order wins.
+most severe of the rules that hit, the bands that hold and - where the score is unknown - the fallback; else
+`otherwise`. Of equals the first in the project's order wins.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["DEGRADED", "LATE", "OVERFLOW", "Judge", "Judgement"]
 OVERFLOW = 1
 LATE = 2
 DEGRADED = 4
-"""Bits of a row's flags: a sum left 64 bits, the event was older than the lateness, the fallback stood in for a score."""
+"""Bits of a row's flags: a sum left 64 bits, the event was too late for its windows, the fallback stood in for a score."""
 
 _LIVE = 1
 _OVERRIDE = 2
@@ -86,9 +86,7 @@ class Judge:
             np.zeros((count, self._words), np.uint64),
             np.zeros((count, self._words), np.uint64),
         )
-        _judge(
-            words, start, stop, flags, *self._arguments, result.outcome, result.won, result.hits, result.unknown
-        )
+        _judge(words, start, stop, flags, *self._arguments, result.outcome, result.won, result.hits, result.unknown)
         return result
 
 

@@ -2,7 +2,8 @@
 
 On disk and on the wire a record is MessagePack, written for a whole batch by one kernel from the engine's columns;
 `Record` is the same as a Python value. The vector of features is one 64-bit word a feature, in the order of
-`DecisionSchema.features`, which the project's hash fixes.
+`DecisionSchema.features`, which the project's hash fixes; a feature that is a string has a zero word there and its text
+in `texts`, since codes mean nothing outside the process.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD, Kind, Type
 from parakh.rules.definition import Mode, Outcome
 
-__all__ = ["DecisionSchema", "Reason", "Record", "Writer", "major_units", "value_of"]
+__all__ = ["DecisionSchema", "Reason", "Record", "Writer", "feature_values", "major_units", "read_record", "value_of"]
 
 MODEL_REASONS = 5
 """A record names at most this many of a model's inputs, those that moved the score most."""
@@ -53,6 +54,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     shadow_hits: tuple[str, ...]
     shadow_scores: tuple[float | None, ...]
     features: bytes
+    texts: tuple[str | None, ...]
     project: str
     models: tuple[tuple[str, str], ...]
     flags: int
@@ -107,15 +109,16 @@ class Writer:
         self._pieces = np.frombuffer(b"".join(pieces), np.uint8).copy()
         self._rule_live = np.array([rule.mode is Mode.LIVE for rule in rules], np.bool_)
         self._feature_slots = np.array([column.slot for column in schema.features], np.int64)
+        self._feature_is_text = np.array([column.type.kind is Kind.STRING for column in schema.features], np.bool_)
         self._shadow_slots = np.array([column.slot for column in schema.shadow_models], np.int64)
         self._fixed = int(self._pieces.size) + 256 + 8 * len(schema.features) + 9 * len(schema.shadow_models)
         self._out = np.empty(4096, np.uint8)
+        self._text_slots = self._feature_slots[self._feature_is_text]
 
     def write(
         self,
+        strings: Strings,
         words: NDArray[np.int64],
-        start: int,
-        keep: NDArray[np.int64],
         judgement: Judgement,
         contributions: NDArray[np.float64],
         *,
@@ -126,20 +129,24 @@ class Writer:
         score: NDArray[np.float64],
         flags: NDArray[np.uint8],
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """The records of the rows `keep` (relative to `start`) as one buffer and the offsets of each, count + 1.
+        """The records of all rows as one buffer and the offsets of each, count + 1.
 
-        The buffer is the writer's own and holds until the next call. `contributions` has one row for each kept row that
-        is not allowed, in order, or none at all.
+        The buffer is the writer's own and holds until the next call. `contributions` has one row for each row that is
+        not allowed, in order, or none at all.
         """
         buffer, id_starts, id_lengths = ids
-        bound = int(keep.size) * self._fixed + int(np.maximum(id_lengths, 0).sum())
+        bound = int(score.size) * self._fixed + int(np.maximum(id_lengths, 0).sum())
+        arena, text_offsets = strings.kernel_arrays[:2]
+        for slot in self._text_slots:
+            codes = words[slot][words[slot] >= 0]
+            bound += int((text_offsets[codes + 1] - text_offsets[codes] + 5).sum()) + int(score.size)
         if self._out.size < bound:
             self._out = np.empty(bound * 5 // 4, np.uint8)
-        offsets = np.zeros(keep.size + 1, np.int64)
+        offsets = np.zeros(score.size + 1, np.int64)
         _write(
-            self._out, offsets, words, start, keep, self._pieces, self._offsets,
+            self._out, offsets, words, self._pieces, self._offsets,
             self._first_rule, self._first_reason, self._first_input, self._versions,
-            self._rule_live, self._feature_slots, self._shadow_slots,
+            self._rule_live, self._feature_slots, self._feature_is_text, self._shadow_slots, arena, text_offsets,
             judgement.outcome, judgement.won, judgement.hits, judgement.unknown, contributions,
             id_hi, id_lo, buffer, id_starts, id_lengths, times[0], times[1], score, flags,
         )  # fmt: skip
@@ -153,6 +160,12 @@ def major_units(minor: int, digits: int) -> float | int:
 
 def value_of(word: int, type: Type, strings: Strings) -> Any:
     """A column's word as a Python value: None for NULL, money in major units, text for strings."""
+    if type.kind is Kind.STRING:
+        return None if word == NULL_WORD else strings.text(word)
+    return _value(word, type)
+
+
+def _value(word: int, type: Type) -> Any:
     if type.is_float:
         number = float(np.int64(word).view(np.float64))
         return None if number != number else number
@@ -160,18 +173,14 @@ def value_of(word: int, type: Type, strings: Strings) -> Any:
         return None
     if type.kind is Kind.BOOLEAN:
         return bool(word)
-    if type.kind is Kind.MONEY:
-        return major_units(word, type.digits)
-    if type.kind is Kind.STRING:
-        return strings.text(word)
-    return word
+    return major_units(word, type.digits) if type.kind is Kind.MONEY else word
 
 
 @njit(cache=True, nogil=True)
 def _write(
-    out, offsets, words, start, keep, pieces, piece_offsets,
+    out, offsets, words, pieces, piece_offsets,
     first_rule, first_reason, first_input, versions,
-    rule_live, feature_slots, shadow_slots,
+    rule_live, feature_slots, feature_is_text, shadow_slots, arena, text_offsets,
     outcome, won, hits, unknown, contributions,
     id_hi, id_lo, id_buffer, id_starts, id_lengths, event_times, decided_at, score, flags,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
@@ -179,12 +188,11 @@ def _write(
     numbers = words.view(np.float64)
     explained = 0
     end = 0
-    for k in range(keep.shape[0]):
-        i = keep[k]
-        row = start + i
-        end = _put_byte(out, end, 0xDC)  # an array of 17, in the three-byte form
-        end = _put_byte(out, end, 0)
-        end = _put_byte(out, end, 17)
+    texts = 0
+    for f in range(feature_slots.shape[0]):
+        texts += feature_is_text[f]
+    for i in range(score.shape[0]):
+        end = _put_count(out, end, 18)
         end = _put_byte(out, end, 0xC4)
         end = _put_byte(out, end, 16)
         end = _put_word(out, end, id_hi[i])
@@ -246,19 +254,36 @@ def _write(
             _put_count(out, header, count)
         end = _put_count(out, end, shadow_slots.shape[0])
         for s in range(shadow_slots.shape[0]):
-            end = _put_number(out, end, numbers[shadow_slots[s], row])
+            end = _put_number(out, end, numbers[shadow_slots[s], i])
         size = 8 * feature_slots.shape[0]
         end = _put_byte(out, end, 0xC5)
         end = _put_byte(out, end, (size >> 8) & 255)
         end = _put_byte(out, end, size & 255)
         for f in range(feature_slots.shape[0]):
-            word = np.uint64(words[feature_slots[f], row])
+            word = np.uint64(0)
+            if not feature_is_text[f]:
+                word = np.uint64(words[feature_slots[f], i])
             for b in range(8):  # little-endian, as numpy.frombuffer reads it
                 out[end + b] = np.uint8((word >> np.uint64(8 * b)) & np.uint64(255))
             end += 8
+        end = _put_count(out, end, texts)
+        for f in range(feature_slots.shape[0]):
+            if feature_is_text[f]:
+                code = words[feature_slots[f], i]
+                if code < 0:
+                    end = _put_byte(out, end, 0xC0)
+                else:
+                    first = text_offsets[code]
+                    length = text_offsets[code + 1] - first
+                    end = _put_byte(out, end, 0xDB)
+                    for b in range(4):
+                        end = _put_byte(out, end, (length >> (24 - 8 * b)) & 255)
+                    for b in range(length):
+                        out[end + b] = arena[first + b]
+                    end += length
         end = _put_piece(out, end, pieces, piece_offsets, versions)
-        end = _put_byte(out, end, flags[row])
-        offsets[k + 1] = end
+        end = _put_byte(out, end, flags[i])
+        offsets[i + 1] = end
 
 
 @njit(cache=True, nogil=True)
@@ -311,7 +336,11 @@ def read_record(data: bytes | memoryview) -> Record:
 _decoder = msgspec.msgpack.Decoder(Record)
 
 
-def feature_values(record: Record, features: Sequence[Column], strings: Strings) -> dict[str, Any]:
-    """The features that the decision saw, by name, as Python values."""
+def feature_values(record: Record, features: Sequence[Column]) -> dict[str, Any]:
+    """The features that the decision saw, by name, as Python values; `features` as the record's project has them."""
     words = np.frombuffer(record.features, np.int64)
-    return {column.name: value_of(int(word), column.type, strings) for column, word in zip(features, words)}
+    texts = iter(record.texts)
+    return {
+        column.name: next(texts) if column.type.kind is Kind.STRING else _value(int(word), column.type)
+        for column, word in zip(features, words, strict=True)
+    }
