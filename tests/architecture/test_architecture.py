@@ -23,10 +23,9 @@ HEAVY = {"numpy", "numba", "llvmlite", "pyarrow", "sqlglot", "msgspec", "rich", 
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 # Modules that define, parse or check: `parakh check` starts in half a second because these stay light.
-LIGHT = [name for name in MODULES if name.endswith(".definition") or name.startswith("parakh.project")] + [
-    name
-    for name in ("parakh.expressions.parse", "parakh.expressions.check", "parakh.decisions.check")
-    if name in MODULES
+CHECKS = {"parakh.expressions.parse", "parakh.expressions.check", "parakh.features.result", "parakh.decisions.check"}
+LIGHT = [
+    name for name in MODULES if name.endswith(".definition") or name.startswith("parakh.project") or name in CHECKS
 ]
 
 each_module = pytest.mark.parametrize("name", MODULES)
@@ -71,7 +70,9 @@ def test_every_package_is_in_the_import_contract() -> None:
 def test_module_begins_with_its_place(name: str) -> None:
     text = ast.get_docstring(_tree(name))
     assert text, f"{BY_NAME[name]} has no docstring"
-    assert text.splitlines()[0].rstrip().endswith((".", ":", ";", ",")) or "\n" in text, name
+    sentence = text.partition("\n\n")[0].rstrip()
+    assert sentence.endswith((".", ":")), f"{BY_NAME[name]} does not begin with a sentence: {sentence!r}"
+    assert len(sentence.split()) >= 4, f"{BY_NAME[name]} says too little: {sentence!r}"
 
 
 @each_module
@@ -105,10 +106,8 @@ def test_nothing_is_left_to_do(name: str) -> None:
 
 @each_module
 def test_extras_are_imported_where_they_are_used(name: str) -> None:
-    top = {
-        name for node in _tree(name).body if isinstance(node, ast.Import | ast.ImportFrom) for name in _imported(node)
-    }
-    assert not top & EXTRAS
+    top = [node for node in _tree(name).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not EXTRAS & set().union(*map(_imported, top))
 
 
 @each_module
