@@ -133,12 +133,13 @@ class _Projects:
         names = random.choice((("payment",), ("transfer",), ("payment", "login"), ("payment", "transfer", "login")))
         types = tuple(map(self.event_type, names))
         entities = tuple(entity for name, key in ENTITIES if (entity := self.entity(name, key, types)).features)
+        reach = max(_spans(entities), default=0)
         settings = Settings(
             name="random",
             currency="INR",
             time_zone="UTC" if self.in_order else random.choice(ZONES),
             lateness_us=random.choice((0, 10 * SECOND, 10 * MINUTE, HOUR, DAY)),
-            horizon_us=random.choice((HOUR, 2 * DAY, 400 * DAY)),
+            horizon_us=max(reach, random.choice((HOUR, 2 * DAY, 400 * DAY))),
             label_sources=random.choice((SOURCES, SOURCES[:1], ())),
         )
         policies = tuple(Policy(event_type=item.name, name=item.name) for item in types)
@@ -180,7 +181,7 @@ class _Projects:
             resolution = random.choice([length for length in RESOLUTIONS if length <= shortest])
         delay = random.choice((10 * SECOND, 10 * MINUTE, HOUR, 7 * DAY)) if random.random() < 0.25 else 0
         if aggregate.kind is AggregateKind.SINCE_LAST:
-            delay = 0
+            delay, resolution = 0, None
         return FeatureDefinition(
             name=name,
             sources=tuple(item.name for item in sources),
@@ -239,6 +240,16 @@ def _ways_to_write(entity: Entity, event_type: EventType) -> Ways:
     return tuple(combined)
 
 
+def _spans(entities: Sequence[Entity]) -> list[int]:
+    """How far back each window reaches, delay included; a calendar unit counts as a day."""
+    return [
+        (window.length_us or DAY) + definition.delay_us
+        for entity in entities
+        for definition in entity.features
+        for window in definition.over
+    ]
+
+
 def _labelled(phrase: Phrase, sources: Sequence[EventType]) -> bool:
     return all({item.name for item in source.labels} >= set(phrase.reads) for source in sources)
 
@@ -255,12 +266,7 @@ class _Streams:
         self.amounts = random.choice(("plain", "falling", "negative", "equal", "huge")[: 4 if in_order else 5])
         self.points = random.choice(("plain", "huge", "edge")[: 1 if in_order else 3])
         self.keys = random.randint(1, 3)
-        self.spans = [0] + [
-            (window.length_us or DAY) + definition.delay_us
-            for entity in definitions.entities
-            for definition in entity.features
-            for window in definition.over
-        ]
+        self.spans = [0, *_spans(definitions.entities)]
         # steps that fill somebody's window with a few events, or with many
         self.step = max(SECOND, min(DAY, random.choice(self.spans)) // random.choice((5, 20, 50)))
         self.clock = random.choice(STARTS) + random.randrange(DAY)

@@ -131,5 +131,16 @@ def test_streams_reach_what_they_are_meant_to_reach() -> None:
         assert met[trap] >= least, (trap, met)
 
 
+def test_random_projects_hold(seed: int, rounds: int) -> None:
+    """What is drawn are projects that a user could load."""
+    from parakh.decisions.check import check_definitions
+
+    random = Random(seed)
+    for _ in range(rounds):
+        case_seed = random.getrandbits(32)
+        definitions = scenario(Random(case_seed), events=1).definitions
+        assert not check_definitions(definitions), (case_seed, definitions)
+
+
 def test_a_seed_gives_the_same_case(seed: int) -> None:
     assert scenario(Random(seed), events=50) == scenario(Random(seed), events=50)
