@@ -59,8 +59,7 @@ class SourceText(str):
         """The place of the character at `offset`."""
         before = self[:offset]
         line = before.count("\n")
-        start = self.place.column if line == 0 else self.place.column
-        column = start + offset - (before.rfind("\n") + 1)
+        column = self.place.column + offset - (before.rfind("\n") + 1)
         return Place(self.place.file, self.place.line + line, column)
 
 

@@ -9,7 +9,7 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["AggregateKind", "Aggregate", "Calendar", "Entity", "Feature", "FeatureDefinition", "Window"]
+__all__ = ["Aggregate", "AggregateKind", "Calendar", "Entity", "Feature", "FeatureDefinition", "Window"]
 
 
 class AggregateKind(enum.Enum):
@@ -80,7 +80,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entity:
-    """Whose history is kept. `key` names the fields that join into its key; one field of the entity's own name by default.
+    """Whose history is kept. `key` names the fields that join into its key; unless said the field of its own name.
 
     >>> tenth = Window("10m", length_us=600_000_000)
     >>> card = Entity(name="card", features=(FeatureDefinition(
