@@ -1,1 +1,1 @@
-"""The command line: one module a verb. It reads arguments and prints results; everything else is done by the packages."""
+"""The command line: one module a verb. It reads arguments and prints results; the packages do everything else."""

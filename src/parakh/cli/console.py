@@ -1,6 +1,6 @@
 """Where the command line prints: colours where a terminal shows them, plain text elsewhere, and aligned tables.
 
-Text that comes from events passes through `clean` first: an event must not be able to move the cursor of whoever reads it.
+Text that comes from events passes through `clean` first: an event must not move the cursor of whoever reads it.
 """
 
 from __future__ import annotations

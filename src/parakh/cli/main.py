@@ -85,7 +85,7 @@ class Verbs(click.Group):
 )
 @click.version_option(__version__, "-V", "--version", prog_name="parakh", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Parakh puts every event to the test as it arrives and decides - allow, challenge, review or block - with reasons."""
+    """Every event put to the test as it arrives, and decided on - allow, challenge, review or block - with reasons."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

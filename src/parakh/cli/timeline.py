@@ -1,6 +1,6 @@
 """The past of a decision's keys: which events stood in which window. Drawn here for a terminal, in `report` for a page.
 
-Time runs to the right on a logarithmic scale of age: ten minutes get as much room as ten days, since the windows do too.
+Time runs to the right on a logarithmic scale of age: ten minutes get as much room as ten days, as the windows do.
 """
 
 from __future__ import annotations

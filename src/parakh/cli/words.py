@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from parakh.expressions.types import minor_digits
 
-__all__ = ["ago", "day", "length", "money", "moment", "percent", "plural", "short_money", "thousands"]
+__all__ = ["ago", "day", "length", "moment", "money", "percent", "plural", "short_money", "thousands"]
 
 _SYMBOLS = {"INR": "₹", "USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 _SECOND = 1_000_000

@@ -78,7 +78,9 @@ def outcome_chart(event_type: str, tally: Tally, span: str) -> Markup:
         [(label, *(thousands(counts[i]) for counts in tally.counts)) for i, label in enumerate(tally.labels)],
     )
     key = legend([(w, f"{w} {thousands(sum(tally.counts[n]))}") for n, w in enumerate(OUTCOMES)])
-    return figure(event_type.capitalize(), said, _svg(marks, plot + 22, f"Outcomes of {event_type}", said), numbers, key=key)
+    return figure(
+        event_type.capitalize(), said, _svg(marks, plot + 22, f"Outcomes of {event_type}", said), numbers, key=key
+    )
 
 
 def kind_chart(kind: Kind, labels: Sequence[str], top_amount: int, currency: str, span: str) -> Markup:
@@ -172,7 +174,9 @@ def _grid(plot: int, top: float, words: Callable[[float], str]) -> Markup:
         y = plot - quarter * plot / 4 + (0.5 if quarter == 4 else 0)
         marks.append(element("line", x1="0", x2="100%", y1=_px(y), y2=_px(y), class_="grid" if quarter else "axis"))
         if quarter in (2, 4):
-            marks.append(element("text", words(top * quarter / 4), x=-8, y=_px(y + 4 + (4 if quarter == 4 else 0)), class_="y"))
+            marks.append(
+                element("text", words(top * quarter / 4), x=-8, y=_px(y + 4 + (4 if quarter == 4 else 0)), class_="y")
+            )
     return join(marks)
 
 

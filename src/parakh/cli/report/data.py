@@ -1,4 +1,4 @@
-"""What a report tells, as plain frozen values; whoever has them can have a page. Amounts are minor units of one currency."""
+"""What a report tells, as plain frozen values. Amounts are minor units of one currency."""
 
 from __future__ import annotations
 

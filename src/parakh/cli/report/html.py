@@ -1,4 +1,4 @@
-"""Elements of HTML and SVG as text, escaped where they are made: no other module of the report writes an angle bracket."""
+"""Elements of HTML and SVG as text, escaped where they are made: no other module of the report writes a tag."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def text(value: object) -> Markup:
     """The value as HTML text; characters that a page may not hold are replaced."""
     if isinstance(value, Markup):
         return value
-    shown = "".join(c if c in "\n\t" or c >= " " and not 0x7F <= ord(c) < 0xA0 else "\ufffd" for c in str(value))
+    shown = "".join(c if c in "\n\t" or (c >= " " and not 0x7F <= ord(c) < 0xA0) else "\ufffd" for c in str(value))
     return Markup(html.escape(shown, quote=True))
 
 
@@ -37,7 +37,9 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
     '<p class="note">a &lt; b</p>'
     """
     pairs = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{text(value)}"' for key, value in attributes.items() if value is not None
+        f' {key.rstrip("_").replace("_", "-")}="{text(value)}"'
+        for key, value in attributes.items()
+        if value is not None
     )
     if name in _VOID and not children:
         return Markup(f"<{name}{pairs}/>")

@@ -111,14 +111,14 @@ def _rule_row(rule: RuleLine, most: int, currency: str) -> tuple[Markup, ...]:
     amount = short_money(rule.fraud_amount, currency) if rule.hits else "–"
     return (
         name,
-        element("span", rule.outcome, class_=f"pill small {rule.outcome}"),
+        _pill(rule.outcome),
         _meter(rule.hits, most, "plain", thousands(rule.hits)),
-        precision if rule.hits else text_dash(),
+        precision if rule.hits else _dash(),
         element("span", amount, class_="n"),
     )
 
 
-def text_dash() -> Markup:
+def _dash() -> Markup:
     return element("span", "–", class_="note")
 
 
@@ -136,22 +136,33 @@ def _change(change: Change, currency: str) -> list[Markup]:
     edit = element("figure", element("figcaption", change.file), element("pre", lines), class_="edit")
     moved = [
         (
-            join((event_type_words(item.event_type), " ", element("span", item.before, class_=f"pill small {item.before}"),
-                  " → ", element("span", item.after, class_=f"pill small {item.after}"))),
-            thousands(item.events), money(item.amount, currency), thousands(item.frauds),
+            join((_words(item.event_type), " ", _pill(item.before), " → ", _pill(item.after))),
+            thousands(item.events),
+            money(item.amount, currency),
+            thousands(item.frauds),
             thousands(item.events - item.frauds),
         )
         for item in change.movements
-    ]  # fmt: skip
+    ]
     header = ("Outcome", "Events", "Amount", "Of them fraud", "Good")
     moves = element("div", table(header, moved, caption="Outcomes that changed"), class_="scroll")
     if not moved:
         moves = element("p", "No outcome changed.", class_="note")
-    return [edit, _figures(change.figures), _before_after(change, currency), element("h3", "Outcomes that changed"), moves]
+    return [
+        edit,
+        _figures(change.figures),
+        _before_after(change, currency),
+        element("h3", "Outcomes that changed"),
+        moves,
+    ]
 
 
-def event_type_words(name: str) -> str:
+def _words(name: str) -> str:
     return name.replace("_", " ").capitalize()
+
+
+def _pill(outcome: str) -> Markup:
+    return element("span", outcome, class_=f"pill small {outcome}")
 
 
 def _before_after(change: Change, currency: str) -> Markup:

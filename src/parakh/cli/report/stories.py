@@ -1,4 +1,4 @@
-"""A decision at length, as a part of the page: what it was, its keys' timelines with the windows shaded, rules and score."""
+"""A decision at length, as a part of the page: what it was, its keys' timelines, windows shaded, rules and score."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def _timeline(timeline: Timeline, axis: Axis, scale: Markup) -> Markup:
     for strip in timeline.strips:
         source = f"of {', '.join(strip.sources)}" + (f" where {strip.filter}" if strip.filter else "")
         values = [
-            element("span", element("em", name), " ", element("b", value), class_="value") for name, value in strip.values
+            element("span", element("em", name), " ", element("b", value), class_="value")
+            for name, value in strip.values
         ]
         if source != said:
             values.append(element("span", source, class_="value source"))
@@ -130,7 +131,9 @@ def _rule(name: str, truth: bool | None, clauses: Sequence[Clause]) -> Markup:
     lines = join(
         element(
             "li",
-            element("i", _SIGN[clause.truth], class_=f"sign {_TRUTH[clause.truth][0]}", aria_label=_TRUTH[clause.truth][1]),
+            element(
+                "i", _SIGN[clause.truth], class_=f"sign {_TRUTH[clause.truth][0]}", aria_label=_TRUTH[clause.truth][1]
+            ),
             clause.text,
             style=f"margin-left:{1.2 * clause.depth:.1f}em" if clause.depth else None,
         )
@@ -146,13 +149,13 @@ def _contributions(contributions: Sequence[Contribution], base: float | None) ->
     for item in contributions:
         wide = 50 * abs(item.added) / most
         left = 50 - wide if item.added < 0 else 50
-        bar = element(
-            "span", element("i", style=f"left:{left:.2f}%;width:{wide:.2f}%", class_="more" if item.added > 0 else "less"),
-            class_="force", aria_hidden="true",
-        )  # fmt: skip
+        force = element("i", style=f"left:{left:.2f}%;width:{wide:.2f}%", class_="more" if item.added > 0 else "less")
+        bar = element("span", force, class_="force", aria_hidden="true")
         label = element("span", element("em", item.name), " ", element("b", item.value), class_="value")
         rows.append(element("li", label, bar, element("span", f"{item.added:+.3f}", class_="n")))
-    note = f"What each input added to the raw score, exactly (SHAP); it begins at {base:+.3f}." if base is not None else ""
+    note = (
+        f"What each input added to the raw score, exactly (SHAP); it begins at {base:+.3f}." if base is not None else ""
+    )
     return element(
         "section", element("h4", "Score"), element("p", note, class_="note"), element("ol", *rows, class_="forces"),
         class_="contributions",

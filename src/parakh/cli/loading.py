@@ -1,0 +1,102 @@
+"""What verbs begin with: a project from a folder, events from `TYPE=FILE`, a compile that is announced."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from parakh.cli.console import Console, dim
+from parakh.cli.problems import show_problems
+from parakh.errors import ProjectError
+
+if TYPE_CHECKING:
+    from parakh.decisions.replay import Source
+    from parakh.project.project import Project
+
+__all__ = ["load_project", "named_sources", "project_argument", "warm_kernels"]
+
+project_argument = click.argument(
+    "project", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".", required=False
+)
+"""A project's folder; the folder where one stands, unless said."""
+
+
+def load_project(folder: Path) -> Project:
+    """The project in a folder; its problems are shown with their lines, and the command ends with 1."""
+    from parakh.project.project import Project
+
+    if not folder.is_dir():
+        raise click.UsageError(f"{folder} is not a folder: a project is a folder with a parakh.toml")
+    try:
+        return Project.load(folder)
+    except ProjectError as error:
+        show_problems(error.problems, Console.stderr(), folder)
+        raise click.exceptions.Exit(1) from None
+
+
+def named_sources(project: Project, arguments: Sequence[str]) -> list[Source]:
+    """Event files as they were given: FILE where the type is clear, TYPE=FILE else.
+
+    The type is clear where the project has one event type, or where the file is named after one (`payment.ndjson.gz`).
+    """
+    from parakh.decisions.replay import Source
+
+    return [Source(*_named(project, argument)) for argument in arguments]
+
+
+def _named(project: Project, argument: str) -> tuple[str, str]:
+    types = [event.name for event in project.definitions.events]
+    before, equals, after = argument.partition("=")
+    if equals and before in types:
+        if not after:
+            raise click.BadParameter(f"{argument!r} names no file after {before}=", param_hint="--events")
+        return before, after
+    if equals and not Path(argument).exists():
+        close = _close(before, types)
+        raise click.BadParameter(
+            f"{before!r} is not an event type of this project; {close or 'they are ' + ', '.join(types)}",
+            param_hint="--events",
+        )
+    if argument != "-" and Path(argument).is_dir():
+        found = _files_of(Path(argument), types)
+        hint = f"; name its files: {' '.join(f'--events {path}' for path in found)}" if found else ""
+        raise click.BadParameter(f"{argument} is a folder, not a file of events{hint}", param_hint="--events")
+    if len(types) == 1:
+        return types[0], argument
+    stem = Path(argument).name.split(".")[0]
+    if stem in types:
+        return stem, argument
+    raise click.BadParameter(
+        f"of which type are the events in {argument}? Say TYPE={argument}, where TYPE is one of {', '.join(types)}",
+        param_hint="--events",
+    )
+
+
+def _files_of(folder: Path, types: Sequence[str]) -> list[Path]:
+    return [path for name in types for path in sorted(folder.glob(f"{name}.*")) if path.is_file()]
+
+
+def _close(name: str, names: Sequence[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]}=?" if close else ""
+
+
+def warm_kernels(console: Console) -> threading.Thread | None:
+    """Begin to compile the kernels in the background where this machine has not compiled them yet, and say so.
+
+    Whoever needs the engine joins the thread; None where everything is compiled already.
+    """
+    from parakh.decisions.warmup import needs_compile, warm_up
+
+    if not needs_compile():
+        return None
+    console.print(dim("compiling kernels, once per machine: about 30 s"))
+    thread = threading.Thread(target=warm_up, name="compile kernels", daemon=True)
+    thread.start()
+    return thread
