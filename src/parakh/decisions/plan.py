@@ -23,7 +23,7 @@ from parakh.expressions.columns import Column, Layout
 from parakh.expressions.lists import ListIndex, TableIndex
 from parakh.expressions.program import Program, ProgramBuilder, References
 from parakh.expressions.strings import Strings
-from parakh.expressions.types import BOOLEAN, NULL_WORD, NUMBER, Kind
+from parakh.expressions.types import NULL_WORD, NUMBER
 from parakh.expressions.zones import Zone
 from parakh.features.plan import FeaturePlan, plan_features
 from parakh.models.definition import Model
@@ -243,4 +243,4 @@ def _rows(item: Any) -> list[tuple[Any, tuple[Any, ...], int | None, int | None]
     return [(row.key, row.values, row.since_us, row.until_us) for row in item.rows]
 
 
-_ = (BOOLEAN, Kind)
+

@@ -22,7 +22,7 @@ __all__ = ["DEGRADED", "LATE", "OVERFLOW", "Judge", "Judgement"]
 OVERFLOW = 1
 LATE = 2
 DEGRADED = 4
-"""Bits of a row's flags: a sum left 64 bits, the event was too late for its windows, the fallback stood in for a score."""
+"""Bits of a row's flags: a sum left 64 bits; too late for its windows; the fallback stood in for a score."""
 
 _LIVE = 1
 _OVERRIDE = 2
