@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from parakh.decisions.definition import Band, Policy, Signals
 from parakh.errors import ExpressionError, ModelError, Problem, SourceText
@@ -15,6 +16,7 @@ from parakh.events.definition import EventType, Field, Label
 from parakh.expressions.parse import is_name, parse, parse_aggregate
 from parakh.expressions.types import BOOLEAN, STRING, Kind, Type, money
 from parakh.features.definition import Aggregate, AggregateKind, Entity, FeatureDefinition
+from parakh.models.check import check_inputs, read_model
 from parakh.models.definition import Model
 from parakh.project import keys
 from parakh.project.csv_rows import CsvRows
@@ -256,7 +258,7 @@ class _Builder:
         if content is None:
             values.whole = False
             return None
-        self._check_content(file, content, values.get("inputs"))
+        self._check_content(file, content, tuple(values.get("inputs")))
         return Model(
             name=values.get("model"),
             event_type=values.get("for"),
@@ -268,11 +270,9 @@ class _Builder:
             description=values.get("description", ""),
         )
 
-    def _check_content(self, file: SourceText, content: bytes, inputs: list[str]) -> None:
-        from parakh.models.check import check_content
-
+    def _check_content(self, file: SourceText, content: bytes, inputs: tuple[str, ...]) -> None:
         try:
-            check_content(content, tuple(inputs))
+            check_inputs(inputs, read_model(content))
         except ModelError as error:
             self.report(str(error), file)
 
@@ -367,7 +367,7 @@ class _Builder:
             self.report("a row's key cannot be null", given["key"])
         if read_key is MISSING or read_key is None or any(cell is MISSING for cell in cells):
             return []
-        return [TableRow(key=read_key, values=cells, since_us=since, until_us=until)]  # type: ignore[arg-type]
+        return [TableRow(key=read_key, values=cells, since_us=since, until_us=until)]
 
     def _no_overlap(self, rows: list[TableRow], values: Values) -> None:
         """A key has at most one row at any time."""
@@ -383,13 +383,13 @@ class _Builder:
                     hint="end one with `until` before the next",
                 )
 
-    def _value(self, text: RawValue, type: Type) -> object:
+    def _value(self, text: RawValue, type: Type) -> Any:
+        """A value of `type`; MISSING after reporting that it is none."""
         try:
-            value = read_value(text, type)
+            return read_value(text, type)
         except Misread as wrong:
             self.report(wrong.message, text, hint=wrong.hint)
             return MISSING
-        return value
 
     def _instant(self, text: RawValue | None) -> int | None:
         if text is None or not text:

@@ -20,7 +20,7 @@ __all__ = ["definition_digest", "hash_of", "plain"]
 
 _T = TypeVar("_T")
 
-_LEFT_OUT = {Model: ("file",)}
+_LEFT_OUT: dict[type, tuple[str, ...]] = {Model: ("file",)}
 
 
 def hash_of(definitions: Definitions) -> str:
@@ -60,7 +60,7 @@ def _write(value: Any, parts: list[str]) -> None:
         for item in value:
             _write(item, parts)
         parts.append(")")
-    elif is_dataclass(value):
+    elif is_dataclass(value) and not isinstance(value, type):
         parts.append(f"d{type(value).__name__}(")
         for name in _names(type(value)):
             parts.append(f"{name}=")
@@ -84,8 +84,8 @@ def _all_names(kind: type) -> tuple[str, ...]:
 
 def plain(value: _T) -> _T:
     """The same definition with its texts as plain `str`: places are for messages, not for records and wires."""
-    result = _plain(value)
-    return result  # type: ignore[no-any-return]
+    result: _T = _plain(value)
+    return result
 
 
 def _plain(value: Any) -> Any:

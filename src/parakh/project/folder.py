@@ -94,7 +94,7 @@ class _FolderReading:
 
     # -- files --------------------------------------------------------------------------------------------------------
 
-    def _content(self, path: Path) -> bytes:
+    def content(self, path: Path) -> bytes:
         """A file's bytes, from the last reading where the file has not changed since. Raises OSError."""
         if path in self.after.files:
             return self.after.files[path].content
@@ -116,7 +116,7 @@ class _FolderReading:
             self.problems.append(Problem(f"{self.root} {what}", hint="`parakh init FOLDER` makes a project"))
             return nameless
         try:
-            settings, problems = read_settings(self._content(path))
+            settings, problems = read_settings(self.content(path))
         except OSError:
             hint = 'it holds at least name = "..."; `parakh init FOLDER` makes a project'
             self.problems.append(Problem(f"{self.root} has no {FILE}", hint=hint))
@@ -172,7 +172,7 @@ class _FolderReading:
             self.problems.append(Problem("the file is a link that leads out of the project", start, hint="copy it in"))
             return
         try:
-            content = self._content(path)
+            content = self.content(path)
         except OSError as error:
             self.problems.append(Problem(f"the file cannot be read: {error.strerror or error}", start))
             return
@@ -205,7 +205,7 @@ class _FolderReading:
 
     def _named_content(self, path: Path) -> bytes | None:
         try:
-            return self._content(path)
+            return self.content(path)
         except OSError:
             return None
 
@@ -221,30 +221,31 @@ class _NamedFiles:
 
     def __call__(self, file: SourceText) -> bytes | None:
         path = self.directory / file
-        content = None
+        if "\0" in file or Path(file).is_absolute() or not path.resolve().is_relative_to(self.folder.real_root):
+            hint = "copy it into the project, beside this file"
+            self.problems.append(Problem("the file is outside the project", file.place, str(file), hint))
+            return None
         try:
-            if Path(file).is_absolute() or not path.resolve().is_relative_to(self.folder.real_root):
-                return self._wrong(
-                    file, "the file is outside the project", "copy it into the project, beside this file"
-                )
             if path.is_file() and path.stat().st_size > MAX_NAMED_BYTES:
-                return self._wrong(file, f"the file is larger than {MAX_NAMED_BYTES >> 20} MB", "")
-            content = self.folder._content(path)
-        except (OSError, ValueError) as error:
+                limit = f"the file is larger than {MAX_NAMED_BYTES >> 20} MB"
+                self.problems.append(Problem(limit, file.place, str(file)))
+                return None
+            content = self.folder.content(path)
+        except OSError as error:
             self.used.append((path, None))
-            if path.is_dir() if "\0" not in file else False:
-                return self._wrong(file, "this is a folder, not a file", "")
-            if not isinstance(error, FileNotFoundError):
-                return self._wrong(file, f"the file cannot be read: {getattr(error, 'strerror', None) or error}", "")
-            beside = sorted(item.name for item in self.directory.iterdir() if item.is_file())
-            return self._wrong(
-                file, "there is no such file", closest(Path(file).name, beside) or "it is looked for beside this file"
-            )
+            self.problems.append(self._unread(file, path, error))
+            return None
         self.used.append((path, content))
         return content
 
-    def _wrong(self, file: SourceText, message: str, hint: str) -> None:
-        self.problems.append(Problem(message, file.place, str(file), hint))
+    def _unread(self, file: SourceText, path: Path, error: OSError) -> Problem:
+        if path.is_dir():
+            return Problem("this is a folder, not a file", file.place, str(file))
+        if not isinstance(error, FileNotFoundError):
+            return Problem(f"the file cannot be read: {error.strerror or error}", file.place, str(file))
+        beside = sorted(item.name for item in self.directory.iterdir() if item.is_file())
+        hint = closest(Path(file).name, beside) or "it is looked for beside this file"
+        return Problem("there is no such file", file.place, str(file), hint)
 
 
 def gather(settings: Settings, definitions: list[Definition]) -> Definitions:

@@ -198,17 +198,17 @@ EVENT = Record(
 )
 FEATURE = Record(
     (
+        DESCRIPTION,
         Key("from", OneOrMany(Name("an event type")), "The event types whose events are aggregated.", required=True),
         Key("aggregate", AggregateText(), "count(*), count(distinct x), sum(x), ..., since_last().", required=True),
         Key("where", Expression(), "Which events count."),
+        Key("by", OneOrMany(Name("a field")), "The source's field that is the key, where several carry the entity."),
         Key(
             "over", OneOrMany(Length(calendar=True)), "Lengths of the window, one feature each; the horizon by default."
         ),
         Key("delay", Length(), "How long an event stays out of the window after its time."),
         Key("current", Word(("include", "exclude")), "Whether the event that reads is part of its own window."),
-        Key("by", OneOrMany(Name("a field")), "The source's field that is the key, where several carry the entity."),
         Key("resolution", Length(), "The step of a coarser window edge, which bounds memory."),
-        DESCRIPTION,
     )
 )
 ENTITY = Record(
@@ -243,10 +243,10 @@ RULE = Record(
         Key("for", OneOrMany(Name("an event type")), "The event types that it judges.", required=True),
         Key("when", Expression(), "The condition.", required=True),
         Key("then", OUTCOME, "The outcome that it asks for.", required=True),
+        Key("override", Flag(), "The rule decides alone, whatever other rules and models say."),
         Key("reason", Text("^.{0,64}$", "a code of at most 64 characters"), "The reason's code in the record."),
         Key("text", Text(), "The reason in words; the condition in words where it is left out."),
         Key("mode", MODE, "live decides; shadow is computed and recorded alone; disabled rests."),
-        Key("override", Flag(), "The rule decides alone, whatever other rules and models say."),
         Key("owner", Text(), "Who answers for it."),
         Key("tags", OneOrMany(Text("^\\S{1,64}$", "a tag without spaces")), "Words to find it by."),
         Key("tests", ListOf(RULE_TEST), "Examples that must hold."),

@@ -331,12 +331,11 @@ class Reading:
         if not isinstance(node, Scalar):
             hint = "quote an expression that begins with [ or {"
             return self.problem(f"{what} is one expression", node, hint=hint)
+        if node.style == ">":
+            hint = "write | instead, which keeps them; an expression that begins with > is quoted whole"
+            return self.problem(f"{what} is folded with >, which joins its lines", node, hint=hint)
         if not node.text.strip():
             return self.problem(f"{what} has no expression", node, text="")
-        if node.style == ">":
-            return self.problem(
-                f"{what} is folded with >, which joins its lines", node, hint="write | instead, which keeps them"
-            )
         if not node.one_line and node.style != "|":
             return self.problem(
                 f"{what} goes on over several lines, which YAML joins",

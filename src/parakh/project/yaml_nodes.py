@@ -14,7 +14,18 @@ from typing import Any
 
 from parakh.errors import Place, Problem
 
-__all__ = ["Document", "Entry", "Mapping", "Node", "Scalar", "Sequence", "decode", "read_document", "split_documents"]
+__all__ = [
+    "Document",
+    "Entry",
+    "Mapping",
+    "Node",
+    "Scalar",
+    "Sequence",
+    "decode",
+    "read_document",
+    "split_documents",
+    "split_parts",
+]
 
 MAX_BYTES = 4 * 2**20
 MAX_NODES = 200_000
@@ -80,7 +91,7 @@ Node = Scalar | Sequence | Mapping
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document of a file: its text, its root (None where it could not be read) and what is wrong with it."""
+    """One document of a file: its text, its root (None where it is empty or could not be read) and what is wrong with it."""
 
     text: str
     root: Node | None
@@ -127,24 +138,22 @@ def split_documents(text: str) -> Iterator[tuple[int, str]]:
     >>> list(split_documents("rule: a\\n---\\nrule: b\\n"))
     [(1, 'rule: a\\n'), (3, 'rule: b\\n')]
     """
+    for first_line, part in split_parts(text):
+        if any(line.strip() and not line.lstrip().startswith("#") for line in part.split("\n")):
+            yield first_line, part
+
+
+def split_parts(text: str) -> Iterator[tuple[int, str]]:
+    """The text between the lines that begin with `---`, documents or not."""
     first, lines = 1, list[str]()
-    number = 0
     for number, line in enumerate(text.split("\n"), 1):
         if line.startswith("---") and (len(line) == 3 or line[3] in " \t"):
-            yield from _with_content(first, lines)
-            rest = line[3:]
-            # Content may stand on the marker's own line; the marker becomes spaces, so that columns stay.
-            first, lines = (
-                (number, ["   " + rest]) if rest.strip() and not rest.lstrip().startswith("#") else (number + 1, [])
-            )
+            yield first, "\n".join([*lines, ""])
+            # What stands on the marker's own line is kept; the marker becomes spaces, so that columns stay.
+            first, lines = (number, ["   " + line[3:]]) if line[3:].strip() else (number + 1, [])
         else:
             lines.append(line)
-    yield from _with_content(first, lines)
-
-
-def _with_content(first: int, lines: list[str]) -> Iterator[tuple[int, str]]:
-    if any(line.strip() and not line.lstrip().startswith("#") for line in lines):
-        yield first, "\n".join(lines)
+    yield first, "\n".join(lines)
 
 
 def read_document(text: str, file: str, first_line: int = 1) -> Document:
@@ -170,9 +179,11 @@ class _Reader:
         self.nodes = 0
         self.events: Iterator[Any] = iter(YAML(typ="safe", pure=True).parse(text))
 
-    def root(self) -> Node:
+    def root(self) -> Node | None:
         self._next()  # the start of the stream
         start = self._next()
+        if type(start).__name__ == "StreamEndEvent":
+            return None
         if type(start).__name__ == "DocumentStartEvent" and (start.version or start.tags):
             raise _Refused(self._problem("a YAML directive is not allowed", start.start_mark, hint="remove the line"))
         node = self._node(self._next(), 0)
@@ -273,6 +284,10 @@ class _Reader:
     def _scalar(self, event: Any) -> Scalar:
         mark, end = event.start_mark, event.end_mark
         style = event.style or ""
+        escaped = _UNPRINTABLE.search(event.value) if style == '"' else None
+        if escaped:
+            character = f"U+{ord(escaped.group()):04X}"
+            self.problems.append(self._problem(f"character {character} is not allowed", mark, hint="remove the escape"))
         line, column = self.first_line + mark.line, mark.column + 1
         text_line, text_column, comment = line, column + (1 if style in ("'", '"') else 0), ""
         if style in ("|", ">"):
@@ -317,37 +332,46 @@ class _Reader:
     def _not_yaml(self, error: Any) -> Problem:
         mark = error.problem_mark or error.context_mark
         problem, context = error.problem or "", error.context or ""
-        message, hint = _plain_words(problem, context)
+        line = self.text.split("\n")[mark.line] if mark is not None and mark.line <= self.text.count("\n") else ""
+        message, hint = _plain_words(problem, context, line, mark.column if mark is not None else 0)
         if mark is None:
             return Problem(message, Place(self.file, self.first_line, 1), hint=hint)
-        if "quoted scalar" in context and error.context_mark is not None:
+        if "not closed" in message and error.context_mark is not None:
             mark = error.context_mark
         return self._problem(message, mark, hint=hint)
 
 
 _COMMENT = re.compile(r"[ \t]+(#.*)")
-_QUOTE_HINT = "write an expression with a colon, a comma, a # or quotes at its start after `|` on lines of its own"
+_QUOTE_HINT = "put the whole expression in quotes, or write it after `|` on the lines below"
 
 
-def _plain_words(problem: str, context: str) -> tuple[str, str]:
-    """The parser's complaint in the words of somebody who writes rules."""
+def _plain_words(problem: str, context: str, line: str, column: int) -> tuple[str, str]:
+    """The parser's complaint in the words of somebody who writes rules; `line` and `column` are where it stopped."""
+    before = line[:column].rstrip()
+    if line.startswith("%"):
+        return "a YAML directive is not allowed", "remove the line"
     if "mapping values are not allowed" in problem:
+        if ": " not in before:
+            return "not YAML: the text above this line is no `key: value`", "write `key: value`"
         return "not YAML: a second `: ` on this line", _QUOTE_HINT
     if "'\\t'" in problem or "tab" in problem.lower():
         return "not YAML: a tab where spaces are needed", "indent with spaces"
     if "cannot start any token" in problem:
         sign = problem.partition("character ")[2].partition(" ")[0]
         return f"not YAML: a value cannot begin with {sign}", _QUOTE_HINT
+    if "double-quoted scalar" in context and "end of" not in problem and "document separator" not in problem:
+        return f"not YAML: {problem}", "a backslash in double quotes is written \\\\; single quotes leave it alone"
     if "quoted scalar" in context:
         return "not YAML: this quote is not closed", ""
     if "flow mapping" in context or "flow sequence" in context:
         what = "{ }" if "mapping" in context else "[ ]"
-        return f"not YAML: {what} is not closed, or a text in it needs quotes", _QUOTE_HINT
+        return f"not YAML: {what} is not closed, or a text in it needs quotes", f"{_QUOTE_HINT} of its own key"
     if "could not find expected ':'" in problem:
         return "not YAML: a line without `:` after its key", "write `key: value`"
     if "block mapping" in context or "block collection" in context:
-        return (
-            "not YAML: this does not fit what stands above it (indentation, or text after a closing quote)",
-            _QUOTE_HINT,
-        )
-    return f"not YAML: {problem or context}", ""
+        if before.endswith(("'", '"')):
+            return "not YAML: text after a closing quote", _QUOTE_HINT
+        if before:
+            return "not YAML: this text does not belong here", _QUOTE_HINT
+        return "not YAML: this line is indented otherwise than its neighbours", "indent what belongs together alike"
+    return f"not YAML: {problem or context}", _QUOTE_HINT
