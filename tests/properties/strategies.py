@@ -205,7 +205,7 @@ class _Projects:
         random = self.random
         if random.random() < 0.2:
             return Aggregate(random.choice((AggregateKind.COUNT, AggregateKind.SINCE_LAST)))
-        kind = random.choice(list(ARGUMENT_KINDS))
+        kind = random.choice([*ARGUMENT_KINDS, AggregateKind.SUM, AggregateKind.SUM])  # sums go wrong in more ways
         over_labels = [phrase for phrase in LABEL_VALUES if _labelled(phrase, sources)]
         phrases: Sequence[Phrase] = over_labels if over_labels and random.random() < 0.3 else VALUES
         fitting = [phrase for phrase in phrases if phrase.type.kind in ARGUMENT_KINDS[kind]]

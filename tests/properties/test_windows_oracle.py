@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from oracle.comparing import different
 from oracle.log import Entry
 from oracle.shrinking import smallest
-from oracle.windows import Answer, Near, agrees, answers
+from oracle.windows import Near, answers
 from parakh.decisions.definition import Definitions
 from properties.strategies import STARTED_US, scenario
 
@@ -28,25 +29,8 @@ def differences(definitions: Definitions, log: Sequence[Entry], batch_size: int)
     expected = answers(definitions, log, started_us=STARTED_US)
     got = run_engine(definitions, log, batch_size)
     for position, (entry, right, made) in enumerate(zip(log, expected, got, strict=True)):
-        found += [f"entry {position} {entry}: {text}" for text in _different(right, made)]
+        found += [f"entry {position} {entry}: {text}" for text in different(right, made)]
     return found
-
-
-def _different(right: Answer, made: dict[str, Any]) -> list[str]:
-    if right.status not in ("accepted", "duplicate", "conflict", "quarantined") or made["status"] == "label":
-        return []
-    if right.status != made["status"]:
-        return [f"status is {made['status']}, expected {right.status}"]
-    if right.status != "accepted":
-        return []
-    found = [f"{name} is {made[name]}" for name in ("late", "overflow") if getattr(right, name) != made[name]]
-    if right.features.keys() != made["features"].keys():
-        return [*found, f"features are {sorted(made['features'])}, expected {sorted(right.features)}"]
-    return found + [
-        f"{name} is {made['features'][name]!r}, expected {value!r}"
-        for name, value in right.features.items()
-        if not agrees(value, made["features"][name])
-    ]
 
 
 def _check(seed: int, *, events: int, in_order: bool = False) -> None:
