@@ -1,1 +1,1 @@
-"""The judgement of trained models: files of trees or graphs, checked before they are loaded, scored with contributions."""
+"""The judgement of trained models: files of trees or graphs, checked before loading, scored with contributions."""
