@@ -1,6 +1,6 @@
 """Kernels that read one value from bytes: a number, a whole number or an amount, a time.
 
-They answer only where they are sure. All else is left to `parakh.events.convert`, which says the same in plain Python and
+They answer only where they are sure. All else is left to `parakh.events.convert`, which says the same in Python and
 gives the reason of a refusal.
 """
 
@@ -12,7 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["DAY_US", "days_from_civil", "epoch_us", "number_bits", "read_time", "scaled", "scan_number"]
+__all__ = [
+    "DAY_US", "days_from_civil", "epoch_us", "number_bits", "read_time", "scaled", "scan_number",
+    "utf8_size", "valid_utf8",
+]  # fmt: skip
 
 DAY_US = 86_400_000_000
 _MOST_DIGITS = 19
@@ -188,15 +191,15 @@ def scaled(mantissa: Any, exponent: Any, negative: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def epoch_us(word: Any) -> Any:
-    """(sure, microseconds since 1970) of a whole number of seconds, ms, us or ns, told apart by its size."""
+    """Microseconds since 1970 of a whole number of seconds, ms, us or ns, told apart by its size."""
     size = abs(word)
     if size < _LESS_THAN_SECONDS:
-        return True, word * 1_000_000
+        return word * 1_000_000
     if size < _LESS_THAN_MS:
-        return True, word * 1_000
+        return word * 1_000
     if size < _LESS_THAN_US:
-        return True, word
-    return True, word // 1_000
+        return word
+    return word // 1_000
 
 
 @njit(cache=True, nogil=True)
@@ -280,3 +283,36 @@ def read_time(buffer: Any, start: Any, end: Any) -> Any:
         return failed
     offset = (hour * 60 + minute) * 60_000_000
     return True, time + offset if sign == 45 else time - offset
+
+
+@njit(cache=True, nogil=True)
+def utf8_size(buffer: Any, position: Any, end: Any) -> Any:
+    """Bytes of the character beyond ASCII at `position`, 0 where it is not well-formed UTF-8 (RFC 3629)."""
+    byte = buffer[position]
+    size = 2 if byte < 0xE0 else (3 if byte < 0xF0 else 4)
+    if byte < 0xC2 or byte > 0xF4 or position + size > end:
+        return 0
+    second = buffer[position + 1]
+    low = 0xA0 if byte == 0xE0 else (0x90 if byte == 0xF0 else 0x80)
+    high = 0x9F if byte == 0xED else (0x8F if byte == 0xF4 else 0xBF)
+    if second < low or second > high:
+        return 0
+    for index in range(position + 2, position + size):
+        if buffer[index] & 0xC0 != 0x80:
+            return 0
+    return size
+
+
+@njit(cache=True, nogil=True)
+def valid_utf8(buffer: Any, start: Any, end: Any) -> Any:
+    """Whether a span is well-formed UTF-8."""
+    position = start
+    while position < end:
+        if buffer[position] < 128:
+            position += 1
+        else:
+            size = utf8_size(buffer, position, end)
+            if size == 0:
+                return False
+            position += size
+    return True
