@@ -1,0 +1,56 @@
+"""Options that several verbs share: which events, which labels, and when the labels of the events' own files are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+__all__ = ["LENGTH_OF_TIME", "event_options"]
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+class _LengthOfTime(click.ParamType):
+    """A length of time as projects write it: 30s, 10m, 1h, 7d; microseconds."""
+
+    name = "length"
+
+    def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        from parakh.project.lengths import length_us
+
+        microseconds = 0 if value == "0" else length_us(str(value))
+        if microseconds is None:
+            self.fail(f"{value!r} is not a length of time; write 30s, 10m, 1h, 7d, or 0", parameter, context)
+        return microseconds
+
+
+LENGTH_OF_TIME = _LengthOfTime()
+
+
+def event_options(command: _Command) -> _Command:
+    """Add --events, --labels and --label-delay."""
+    for option in (
+        click.option(
+            "--label-delay",
+            type=LENGTH_OF_TIME,
+            metavar="LENGTH",
+            help="When a label in an events file becomes known: so long after its event (7d).",
+        ),
+        click.option(
+            "--labels", metavar="FILE", help="A file of labels: event_type, event_id, label, value, known_at, source."
+        ),
+        click.option(
+            "--events",
+            "-e",
+            required=True,
+            multiple=True,
+            metavar="[TYPE=]FILE",
+            help="Events: NDJSON or CSV (also .gz), Parquet, or - for NDJSON on stdin. Repeat for more.",
+        ),
+    ):
+        command = option(command)
+    return command
