@@ -7,6 +7,7 @@ import doctest
 import importlib
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,41 @@ def test_doctests(name: str) -> None:
     module = importlib.import_module(name)
     outcome = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert outcome.failed == 0
+
+
+CORE = ("expressions", "events", "features", "rules", "models", "simulation")
+CLOCKS = {"time", "time_ns", "now", "utcnow", "today"}
+"""What reads the wall clock; perf_counter and process_time only measure."""
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[1:2] and name.split(".")[1] in CORE])
+def test_the_core_is_the_same_on_every_day_and_in_every_process(name: str) -> None:
+    """Time is an argument; chance is seeded; hash() of a text is salted per process and may not be relied on."""
+    tree = _tree(name)
+    assert not _imported(tree) & {"random", "secrets", "uuid"}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        place = f"{BY_NAME[name]}:{node.lineno}"
+        if isinstance(node.func, ast.Name):
+            assert node.func.id != "hash", place
+        elif isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+            asked = (node.func.value.id, node.func.attr)
+            assert asked[0] not in {"time", "datetime", "date"} or asked[1] not in CLOCKS, place
+
+
+def test_parakh_is_imported_at_once() -> None:
+    """Under 0.2 s beyond the bare interpreter; the fastest of five, since other work may run beside."""
+
+    def seconds(code: str) -> float:
+        fastest = 60.0
+        for _ in range(5):
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            fastest = min(fastest, time.perf_counter() - begun)
+        return fastest
+
+    assert seconds("import parakh") - seconds("pass") < 0.2
 
 
 def _loads(module: str) -> set[str]:
