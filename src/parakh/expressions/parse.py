@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, lru_cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypedDict
 
 from parakh.errors import ExpressionError
 from parakh.expressions.functions import AGGREGATES
@@ -496,7 +496,12 @@ def _negated(node: IsNull | IsBoolean | In | Between | Like) -> Syntax:
     return replace(node, negated=not node.negated)
 
 
-def _span(*nodes: Syntax) -> dict[str, int]:
+class _Span(TypedDict):
+    start: int
+    end: int
+
+
+def _span(*nodes: Syntax) -> _Span:
     """From the first to the last of some nodes; nulls and booleans have no place of their own."""
     placed = [node for node in nodes if node.end]
     if not placed:
