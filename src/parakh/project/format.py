@@ -91,7 +91,7 @@ class _Comment:
 
 @dataclass(slots=True)
 class _Around:
-    """The comments of one entry: those above it, the one on its line, and whether blank lines come before and between."""
+    """The comments of one entry, above it and on its line, and whether blank lines come before and between."""
 
     above: list[_Comment] = field(default_factory=list)
     beside: _Comment | None = None

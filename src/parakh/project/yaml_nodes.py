@@ -91,7 +91,7 @@ Node = Scalar | Sequence | Mapping
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document of a file: its text, its root (None where it is empty or could not be read) and what is wrong with it."""
+    """One document of a file: its text, its root (None where it is empty or unreadable) and what is wrong with it."""
 
     text: str
     root: Node | None
