@@ -291,10 +291,12 @@ def _run_mule(crimes: Crimes) -> None:
 
 
 def _pass_on(crimes: Crimes, mule: Mule, time: int, amount: float) -> None:
-    """Most of what came in goes out again, in one or two transfers."""
+    """Most of what came in goes out again, in one or two transfers; some is kept, some waits for a day."""
     rng = crimes.rng
     if rng.random() < 0.12:
-        return  # kept, or withdrawn in cash
+        return
+    if rng.random() < 0.20:
+        time += crimes.delay(26 * HOUR_US, 0.4)
     parts = int(rng.integers(1, 3))
     share = rng.uniform(0.85, 0.98) * amount / parts
     for _ in range(parts):
@@ -305,20 +307,24 @@ def _pass_on(crimes: Crimes, mule: Mule, time: int, amount: float) -> None:
 
 
 def _take_over(crimes: Crimes) -> None:
-    """A stolen password: a login from a new device far away, a new password, a new payee, and the money is gone."""
+    """A stolen password: a login from a new device far away, a new password, a new payee, and the money is gone.
+
+    One in eight works through the victim's own phone instead, by a malicious app.
+    """
     rng, kind, people = crimes.rng, ACCOUNT_TAKEOVER, crimes.people
     campaign = crimes.campaign(kind)
     time = crimes.moment()
     customer = crimes.victim(time)
-    city = crimes.far_city(int(people.city[customer]))
-    device = int(people.devices.new(1)[0])
+    remote = rng.random() < 0.125
+    city = int(people.city[customer]) if remote else crimes.far_city(int(people.city[customer]))
+    device = int(people.primary_device[customer]) if remote else int(people.devices.new(1)[0])
 
     def log_in(success: int) -> None:
         latitude = CITIES[city].latitude + rng.normal(0, 0.05)
         longitude = CITIES[city].longitude + rng.normal(0, 0.05)
         crimes.logins.add(kind, campaign, time, customer, device, success, 1, city, latitude, longitude)
 
-    for _ in range(int(rng.integers(0, 5))):
+    for _ in range(0 if remote else int(rng.integers(0, 5))):
         log_in(0)
         time += crimes.delay(20 * SECOND_US, 0.6)
     log_in(1)

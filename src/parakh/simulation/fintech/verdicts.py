@@ -19,7 +19,7 @@ FOUND = {
     "compromised_terminal": (0.15, 0.45, 0.80),
     "compromised_card": (0.30, 0.55, 0.80),
     "account_takeover": (0.40, 0.80, 0.00),
-    "mule": (0.45, 0.40, 0.00),
+    "mule": (0.25, 0.35, 0.00),
 }
 MISTAKEN = 0.0006
 """How many honest payments are reported as frauds by mistake or in bad faith."""
