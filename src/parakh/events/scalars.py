@@ -125,7 +125,7 @@ def scan_number(buffer: Any, position: Any, end: Any) -> Any:
     exponent = np.int64(0)
     while position < end and 48 <= buffer[position] <= 57:
         mantissa = mantissa * np.uint64(10) + np.uint64(buffer[position] - 48)
-        if mantissa != np.uint64(0):
+        if digits > 0 or mantissa != np.uint64(0):
             digits += 1
         position += 1
         if digits > _MOST_DIGITS:
@@ -139,7 +139,7 @@ def scan_number(buffer: Any, position: Any, end: Any) -> Any:
         first = position
         while position < end and 48 <= buffer[position] <= 57:
             mantissa = mantissa * np.uint64(10) + np.uint64(buffer[position] - 48)
-            if mantissa != np.uint64(0):
+            if digits > 0 or mantissa != np.uint64(0):
                 digits += 1
             exponent -= 1
             position += 1
