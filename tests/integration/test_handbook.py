@@ -40,7 +40,15 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """What `parakh replay` writes for the handbook's payments, its summary checked."""
     out = tmp_path_factory.mktemp("handbook") / "decisions.parquet"
     arguments = ["replay", str(PROJECT), "--events", str(PAYMENTS), "--label-delay", "7d", "--features"]
-    command = [sys.executable, "-m", "parakh.cli.main", *arguments, "--out", str(out), "--json"]
+    command = [
+        sys.executable,
+        "-c",
+        "from parakh.cli.main import main; main()",
+        *arguments,
+        "--out",
+        str(out),
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
