@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from parakh.decisions.definition import Band, Policy, Signals
@@ -336,7 +335,7 @@ class _Builder:
         names = tuple(str(name) for name, _ in columns)
         for given in self._csv(values, "rows", required=("key", *names), optional=("since", "until")):
             rows.extend(self._row(given, key, columns, given["key"]))
-        self._no_overlap(rows, values)
+        self._one_at_a_time(rows, values)
         return LookupTable(
             name=values.get("table"),
             key=key,
@@ -369,19 +368,14 @@ class _Builder:
             return []
         return [TableRow(key=read_key, values=cells, since_us=since, until_us=until)]
 
-    def _no_overlap(self, rows: list[TableRow], values: Values) -> None:
-        """A key has at most one row at any time."""
-        held: dict[Value, list[TableRow]] = {}
+    def _one_at_a_time(self, rows: list[TableRow], values: Values) -> None:
+        """Of rows with one key the one that began last holds; so no two may begin together."""
+        seen = set[tuple[Value, int | None]]()
         for row in rows:
-            held.setdefault(row.key, []).append(row)
-        for key, same in held.items():
-            spans = sorted((row.since_us or -(2**63), row.until_us or 2**63) for row in same)
-            if any(until > since for (_, until), (since, _) in pairwise(spans)):
-                self.report(
-                    f"key {key!r} has several rows at one time",
-                    values.get("table"),
-                    hint="end one with `until` before the next",
-                )
+            if (row.key, row.since_us) in seen:
+                hint = "give each its own `since`: the row that began last holds"
+                self.report(f"key {row.key!r} has two rows that begin at one time", values.get("table"), hint=hint)
+            seen.add((row.key, row.since_us))
 
     def _value(self, text: RawValue, type: Type) -> Any:
         """A value of `type`; MISSING after reporting that it is none."""

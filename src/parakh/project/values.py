@@ -6,11 +6,11 @@ So `012`, `no` and `10:30` stay texts where a string is wanted, and are refused 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 from parakh.errors import Place, SourceText
 from parakh.expressions.types import Kind, Type
+from parakh.expressions.values import timestamp_us
 from parakh.rules.definition import Value
 
 __all__ = ["Misread", "RawValue", "instant_us", "read_value"]
@@ -18,9 +18,6 @@ __all__ = ["Misread", "RawValue", "instant_us", "read_value"]
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?")
 _MONEY = re.compile(r"[+-]?(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?")
-_INSTANT = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
-)
 _NULL = ("null", "~")
 
 
@@ -109,18 +106,7 @@ def instant_us(text: str) -> int:
     >>> instant_us("2000-01-01"), instant_us("2000-01-01T05:30:00+05:30")
     (946684800000000, 946684800000000)
     """
-    found = _INSTANT.fullmatch(text)
-    if not found:
+    found = timestamp_us(text)
+    if found is None:
         raise Misread(f"{text!r} is not a time", "write it as 2025-01-31 or 2025-01-31T18:30:00Z")
-    year, month, day, hour, minute, second, fraction, offset = found.groups()
-    try:
-        moment = datetime(
-            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=UTC
-        )
-        if offset and offset != "Z":
-            shift = timedelta(hours=int(offset[1:3]), minutes=int(offset[-2:]))
-            moment = moment.replace(tzinfo=timezone(shift if offset[0] == "+" else -shift))
-        since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise Misread(f"{text!r} is not a time of the calendar") from None
-    return since // timedelta(microseconds=1) + int((fraction or "0").ljust(6, "0")[:6])
+    return found
