@@ -10,7 +10,9 @@ import click
 
 from parakh.cli.console import Console, clean, cyan, dim, green, red, yellow
 from parakh.cli.loading import project_argument
+from parakh.cli.problems import problems_as_data, show_problems
 from parakh.cli.words import plural
+from parakh.errors import Place, Problem, ProjectError
 
 __all__ = ["command"]
 
@@ -30,14 +32,17 @@ def command(project: Path, check: bool, show_diff: bool, as_json: bool) -> int:
     console = Console.stdout()
     errors = Console.stderr()
     changed: list[Path] = []
-    unreadable: list[str] = []
+    unreadable: list[Problem] = []
     paths = [path for path in sorted(project.rglob("*")) if path.suffix in (".yaml", ".yml") and path.is_file()]
     for path in paths:
         try:
             before = path.read_bytes().decode("utf-8")
-            after = format_text(before)
-        except (UnicodeDecodeError, ValueError) as error:
-            unreadable.append(f"{path}: {error}")
+            after = format_text(before, str(path))
+        except UnicodeDecodeError as error:
+            unreadable.append(Problem(f"not UTF-8 text: {error.reason} at byte {error.start}", Place(str(path), 1, 1)))
+            continue
+        except ProjectError as error:
+            unreadable.extend(error.problems)
             continue
         if after == before:
             continue
@@ -49,15 +54,19 @@ def command(project: Path, check: bool, show_diff: bool, as_json: bool) -> int:
             temporary.write_bytes(after.encode("utf-8"))
             temporary.replace(path)
     if as_json:
-        result = {"files": len(paths), "changed": [str(path) for path in changed], "unreadable": unreadable}
+        result = {
+            "files": len(paths),
+            "changed": [str(path) for path in changed],
+            "unreadable": problems_as_data(unreadable),
+        }
         console.print(json.dumps(result, indent=2))
     else:
         word = yellow("would change") if check else green("formatted")
         for path in changed:
             console.print(f"{word} {clean(str(path))}")
         console.print(dim(f"{plural(len(paths), 'file')}, {len(changed)} {'to change' if check else 'changed'}"))
-    for line in unreadable:
-        errors.print(f"{red('error:')} {clean(line)}")
+    if unreadable and not as_json:
+        show_problems(unreadable, errors)
     return 1 if unreadable or (check and changed) else 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from parakh.cli.console import Console, bold, clean, cyan, green
+from parakh.errors import ProjectError
 
 __all__ = ["command"]
 
@@ -20,7 +21,10 @@ def command(folder: Path) -> None:
     """Write a runnable card-payments project into FOLDER, which must be new or empty."""
     from parakh.project.init import create
 
-    written = create(folder)
+    try:
+        written = create(folder)
+    except ProjectError as error:
+        raise click.UsageError(error.problems[0].message) from None
     console = Console.stdout()
     console.print(f"{green('wrote')} {bold(clean(str(folder)))}: {len(written)} files", "", "Next:")
     for line, why in (

@@ -1,4 +1,4 @@
-"""Options that several verbs share: which events, which labels, and when the labels of the events' own files are known."""
+"""Options that several verbs share: which events, which labels, and when labels in the events' own files are known."""
 
 from __future__ import annotations
 
@@ -31,26 +31,29 @@ class _LengthOfTime(click.ParamType):
 LENGTH_OF_TIME = _LengthOfTime()
 
 
-def event_options(command: _Command) -> _Command:
-    """Add --events, --labels and --label-delay."""
-    for option in (
+def event_options(*, required: bool = True) -> Callable[[_Command], _Command]:
+    """Add --events, --labels and --label-delay to a command."""
+    options = (
         click.option(
             "--label-delay",
             type=LENGTH_OF_TIME,
             metavar="LENGTH",
             help="When a label in an events file becomes known: so long after its event (7d).",
         ),
-        click.option(
-            "--labels", metavar="FILE", help="A file of labels: event_type, event_id, label, value, known_at, source."
-        ),
+        click.option("--labels", metavar="FILE", help="Labels: event_type, event_id, label, value, known_at, source."),
         click.option(
             "--events",
             "-e",
-            required=True,
+            required=required,
             multiple=True,
             metavar="[TYPE=]FILE",
             help="Events: NDJSON or CSV (also .gz), Parquet, or - for NDJSON on stdin. Repeat for more.",
         ),
-    ):
-        command = option(command)
-    return command
+    )
+
+    def add(command: _Command) -> _Command:
+        for option in options:
+            command = option(command)
+        return command
+
+    return add

@@ -30,11 +30,9 @@ __all__ = ["command"]
     "What cannot be read as an event is written to OUT.quarantine.ndjson, with its reason.",
 )
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@event_options
+@event_options()
 @click.option("--out", "-o", required=True, metavar="FILE", help="Where to: .parquet, .ndjson, or - for stdout.")
-@click.option(
-    "--format", "asked", type=click.Choice(["parquet", "ndjson"]), help="The format, where the name is silent."
-)
+@click.option("--format", "asked", type=click.Choice(["parquet", "ndjson"]), help="Where the name is silent.")
 @click.option("--features", is_flag=True, help="One column a feature, under its full name (card.payments_10m).")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(

@@ -1,4 +1,4 @@
-"""One decision at length in a terminal: outcome, reasons, timelines of its keys, rules clause by clause, and the score."""
+"""One decision at length in a terminal: outcome, reasons, timelines of its keys, rules clause by clause, score."""
 
 from __future__ import annotations
 
