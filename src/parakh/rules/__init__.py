@@ -1,1 +1,1 @@
-"""."""
+"""Rules, and the lists and lookup tables that they read."""
