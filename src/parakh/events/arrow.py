@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 
 from parakh.events.fields import (
     DIGEST,
@@ -38,6 +37,7 @@ from parakh.events.schema import (
     Schema,
     SchemaField,
 )
+from parakh.expressions.kernels import kernel
 from parakh.expressions.strings import Strings, mix
 from parakh.expressions.types import Kind, Type
 
@@ -222,7 +222,9 @@ def _from_integers(
     if type.kind is Kind.BOOLEAN:
         return words, fits & ((words == 0) | (words == 1))
     if type.kind is Kind.TIMESTAMP:
-        return _epochs(words), fits
+        times = words.copy()
+        _to_epochs(times)
+        return times, fits
     factor = 10**type.digits
     fits &= np.abs(np.where(fits, words, 0)) <= (2**63 - 1) // factor
     return np.where(fits, words, 0) * factor, fits
@@ -245,7 +247,8 @@ def _from_floats(values: npt.NDArray[Any], type: Type) -> tuple[npt.NDArray[np.i
     if type.kind is Kind.BOOLEAN:
         return words, fits & ((words == 0) | (words == 1))
     if type.kind is Kind.TIMESTAMP:
-        return _epochs(words), fits
+        _to_epochs(words)
+        return words, fits
     return words, fits & (type.kind is Kind.INTEGER)
 
 
@@ -259,21 +262,19 @@ def _all(array: Any) -> npt.NDArray[np.bool_]:
     return np.ones(len(array), np.bool_)
 
 
-@njit(cache=True, nogil=True)
-def _epochs(words: Any) -> Any:
-    times = np.empty_like(words)
+@kernel
+def _to_epochs(words: Any) -> None:
     for index in range(words.shape[0]):
-        times[index] = epoch_us(words[index])
-    return times
+        words[index] = epoch_us(words[index])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _clear_rows(fields: Any, words: Any, labels: Any, out: Any, first_row: Any) -> None:
     for index in range(out.shape[1]):
         clear_row(fields, words, labels, out, first_row + index, index)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _store_texts(
     buffer: Any, starts: Any, lengths: Any, fields: Any, field: Any, words: Any, labels: Any, out: Any, first_row: Any,
     salt: Any, arena: Any, offsets: Any, hashes: Any, table: Any, count: Any,
@@ -290,7 +291,7 @@ def _store_texts(
             out[PROBLEM, index] = UNSURE
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _store_words(
     values: Any, fits: Any, valid: Any, fields: Any, field: Any, words: Any, labels: Any, out: Any, first_row: Any
 ) -> None:
@@ -312,7 +313,7 @@ def _store_words(
             words[slot, first_row + index] = word
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _close_rows(fields: Any, words: Any, labels: Any, out: Any, first_row: Any, meta: Any) -> Any:
     unsure = 0
     for index in range(out.shape[1]):

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from parakh.events.fields import PROBLEM, TEXT, UNSURE, clear_row, close_row, store
 from parakh.events.scalars import valid_utf8
 from parakh.events.schema import KIND, KIND_NUMBERS
+from parakh.expressions.kernels import kernel
 from parakh.expressions.types import Kind
 
 __all__ = ["Cells", "decode_cells", "split_rows", "unquoted"]
@@ -51,7 +51,7 @@ def unquoted(cells: Cells, row: int, place: int) -> bytes | None:
     return bytes(cells.buffer[start : start - length - 1]).replace(b'""', b'"')
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def split_rows(
     buffer: Any, begin: Any, end: Any, final: Any, header: Any, places: Any,
     starts: Any, lengths: Any, whole: Any, row_starts: Any, row_lengths: Any,
@@ -133,7 +133,7 @@ def split_rows(
     return rows, min(position, end)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def decode_cells(
     buffer: Any, starts: Any, lengths: Any, whole: Any, columns: Any, first_row: Any, words: Any, labels: Any, out: Any,
     meta: Any, salt: Any, fields: Any, arena: Any, offsets: Any, hashes: Any, table: Any, count: Any,

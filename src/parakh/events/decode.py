@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from parakh.events import fields as column
 from parakh.events.arrow import decode_columns
 from parakh.events.convert import convert, find_path, parse_json
 from parakh.events.csv_rows import Cells, decode_cells, unquoted
 from parakh.events.definition import EventType
-from parakh.events.json_lines import decode_json
+from parakh.events.json_lines import DEEPEST, decode_json
 from parakh.events.objects import encode_objects, plain_value
 from parakh.events.reasons import Reason, Refused
 from parakh.events.schema import ROLE_ID, ROLE_LABEL, ROLE_TIME, Schema, SchemaField, id_salt, lay_out
 from parakh.expressions.columns import Layout
+from parakh.expressions.kernels import kernel
 from parakh.expressions.strings import Strings, hash_bytes, mix
 from parakh.expressions.types import NULL_WORD, Kind
 
@@ -115,6 +115,7 @@ class Decoder:
         self._meta[0] = earliest_us
         self._meta[2] = int(self.schema.has_id)
         self._seen = np.zeros(len(self.schema.items) + self.schema.nodes.shape[0] + 1, np.int64)
+        self._stack = np.zeros(DEEPEST + 1, np.int64)
         self._ordinal = 0
         self.started_at(started_us)
 
@@ -200,7 +201,8 @@ class Decoder:
         schema = self.schema
         unsure = decode_json(
             buffer, starts, lengths, first_row, words, labels, out, self._meta, self._salt,
-            schema.fields, schema.nodes, schema.children, schema.keys, self._seen, *self.strings.kernel_arrays,
+            schema.fields, schema.nodes, schema.children, schema.keys, self._seen, self._stack,
+            *self.strings.kernel_arrays,
         )  # fmt: skip
         return self._finish(out, labels, words, first_row, buffer, unsure, slow)
 
@@ -332,7 +334,7 @@ def hash_id(identity: bytes, salt: np.uint64) -> tuple[np.uint64, np.uint64]:
     return np.uint64(high), np.uint64(low)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _row_ids(out: Any, buffer: Any, ordinal: Any, salt: Any) -> None:
     """Ids of a type without one: the decimal ordinal of the row in its stream."""
     place = 0

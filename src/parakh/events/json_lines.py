@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from parakh.events.fields import (
     FALSE,
@@ -25,6 +24,7 @@ from parakh.events.fields import (
 )
 from parakh.events.scalars import scan_number, utf8_size
 from parakh.events.schema import NEXT
+from parakh.expressions.kernels import kernel
 from parakh.expressions.strings import bytes_equal, load_word
 
 __all__ = ["DEEPEST", "decode_json"]
@@ -42,7 +42,7 @@ _HEX = np.array([byte in b"0123456789abcdefABCDEF" for byte in range(256)])
 _U64 = np.uint64(64)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _string_end(buffer: Any, position: Any, end: Any) -> Any:
     """(place of the closing quote, whether there are escapes) of the string from `position` on; -1 if unsure."""
     escapes = False
@@ -73,7 +73,7 @@ def _string_end(buffer: Any, position: Any, end: Any) -> Any:
     return np.int64(-1), escapes
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _literal(buffer: Any, position: Any, end: Any) -> Any:
     """(token, end) of true, false or null at `position`; the token is -1 if it is none of them."""
     if position + 4 <= end and buffer[position] == 116:
@@ -94,7 +94,7 @@ def _literal(buffer: Any, position: Any, end: Any) -> Any:
     return -1, position
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _find_child(
     buffer: Any, start: Any, length: Any, node: Any, hint: Any, nodes: Any, children: Any, keys: Any
 ) -> Any:
@@ -123,19 +123,19 @@ def _find_child(
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def decode_json(
     buffer: Any, starts: Any, lengths: Any, first_row: Any, words: Any, labels: Any, out: Any, meta: Any, salt: Any,
-    fields: Any, nodes: Any, children: Any, keys: Any, seen: Any,
+    fields: Any, nodes: Any, children: Any, keys: Any, seen: Any, stack: Any,
     arena: Any, offsets: Any, hashes: Any, table: Any, count: Any,
 ) -> Any:  # fmt: skip
     """Decode lines into `words` (from `first_row`), `labels` and `out` (from 0); answers how many are UNSURE.
 
     `seen`: int64[nodes + fields + 1], scratch that knows what a line has given already; its last entry numbers lines.
+    `stack`: int64[DEEPEST + 1], scratch: the node of each open bracket.
     """
     unsure = 0
     field_count = fields.shape[0]
-    stack = np.empty(DEEPEST + 1, np.int64)
     for index in range(starts.shape[0]):
         row = first_row + index
         clear_row(fields, words, labels, out, row, index)

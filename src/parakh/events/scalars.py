@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from parakh.expressions.kernels import kernel
 
 __all__ = [
     "DAY_US", "days_from_civil", "epoch_us", "number_bits", "read_time", "scaled", "scan_number",
@@ -51,7 +52,7 @@ _U1, _U3, _U9, _U32, _U52, _U53, _U63 = (np.uint64(n) for n in (1, 3, 9, 32, 52,
 _LOW32, _LOW9 = np.uint64(0xFFFFFFFF), np.uint64(0x1FF)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _multiply(left: Any, right: Any) -> Any:
     """The product of two uint64 in 128 bits: (high, low)."""
     left_high, left_low = left >> _U32, left & _LOW32
@@ -62,7 +63,7 @@ def _multiply(left: Any, right: Any) -> Any:
     return left_high * right_high + (middle >> _U32) + (cross >> _U32), (cross << _U32) | (low & _LOW32)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def number_bits(mantissa: Any, exponent: Any, negative: Any) -> Any:
     """(sure, bits) of the float64 nearest to mantissa * 10^exponent; both zeros are +0.
 
@@ -109,7 +110,7 @@ def number_bits(mantissa: Any, exponent: Any, negative: Any) -> Any:
     return True, np.int64(bits)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan_number(buffer: Any, position: Any, end: Any) -> Any:
     """(end, mantissa, exponent, negative, plain) of the JSON number at `position`; end is -1 where unsure.
 
@@ -168,7 +169,7 @@ def scan_number(buffer: Any, position: Any, end: Any) -> Any:
     return position, mantissa, exponent, negative, plain
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scaled(mantissa: Any, exponent: Any, negative: Any) -> Any:
     """(sure, word): mantissa * 10^exponent where that is a whole number of 64 bits."""
     if mantissa == np.uint64(0):
@@ -189,7 +190,7 @@ def scaled(mantissa: Any, exponent: Any, negative: Any) -> Any:
     return True, -word if negative else word
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def epoch_us(word: Any) -> Any:
     """Microseconds since 1970 of a whole number of seconds, ms, us or ns, told apart by its size."""
     size = abs(word)
@@ -202,7 +203,7 @@ def epoch_us(word: Any) -> Any:
     return word // 1_000
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def days_from_civil(year: Any, month: Any, day: Any) -> Any:
     """Days from 1970-01-01 to a date of the Gregorian calendar."""
     if month <= 2:
@@ -213,14 +214,14 @@ def days_from_civil(year: Any, month: Any, day: Any) -> Any:
     return era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _two_digits(buffer: Any, position: Any) -> Any:
     """The number that two digits write, or a large one where they are not digits."""
     tens, ones = np.int64(buffer[position]) - 48, np.int64(buffer[position + 1]) - 48
     return tens * 10 + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else np.int64(1_000_000)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_time(buffer: Any, start: Any, end: Any) -> Any:
     """(sure, microseconds) of an ISO 8601 time: a date, or date and time with `T` or a space, an optional fraction of a
     second (cut off after microseconds) and an optional `Z` or offset; without one it is UTC."""
@@ -285,7 +286,7 @@ def read_time(buffer: Any, start: Any, end: Any) -> Any:
     return True, time + offset if sign == 45 else time - offset
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def utf8_size(buffer: Any, position: Any, end: Any) -> Any:
     """Bytes of the character beyond ASCII at `position`, 0 where it is not well-formed UTF-8 (RFC 3629)."""
     byte = buffer[position]
@@ -303,7 +304,7 @@ def utf8_size(buffer: Any, position: Any, end: Any) -> Any:
     return size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def valid_utf8(buffer: Any, start: Any, end: Any) -> Any:
     """Whether a span is well-formed UTF-8."""
     position = start

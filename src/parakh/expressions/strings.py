@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from parakh.expressions.kernels import kernel
 from parakh.expressions.types import NULL_WORD
 
 __all__ = ["FULL", "Strings", "bytes_equal", "hash_bytes", "intern_bytes", "load_word", "mix"]
@@ -58,7 +59,7 @@ load_word: Any = intrinsic(_load_word)
 """`load_word(buffer, index)`: eight bytes of a uint8 array as one little-endian word; the caller keeps inside it."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     v0 += v1
     v1 = (v1 << _U13) | (v1 >> _U51)
@@ -77,7 +78,7 @@ def _round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     return v0, v1, v2, v3
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hash_bytes(buffer: Any, start: Any, length: Any, salt: Any) -> Any:
     """SipHash-1-3 with 128 bits of output of `buffer[start : start + length]`: two uint64; `salt` tells uses apart.
 
@@ -114,7 +115,7 @@ def hash_bytes(buffer: Any, start: Any, length: Any, salt: Any) -> Any:
     return high, v0 ^ v1 ^ v2 ^ v3
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def mix(word: Any) -> Any:
     """A bijection of uint64 that spreads every bit over all (the finalizer of MurmurHash3)."""
     word ^= word >> np.uint64(33)
@@ -125,20 +126,22 @@ def mix(word: Any) -> Any:
     return word
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def bytes_equal(left: Any, left_start: Any, right: Any, right_start: Any, length: Any) -> Any:
     """Whether two spans of uint8 arrays hold the same bytes."""
-    whole = length & ~7
-    for index in range(0, whole, 8):
+    index = np.int64(0)
+    while index + 8 <= length:
         if load_word(left, left_start + index) != load_word(right, right_start + index):
             return False
-    for index in range(whole, length):  # noqa: SIM110 - a generator inside a kernel costs a frame
+        index += 8
+    while index < length:
         if left[left_start + index] != right[right_start + index]:
             return False
+        index += 1
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def intern_bytes(
     buffer: Any, start: Any, length: Any, hash: Any, insert: Any,
     arena: Any, offsets: Any, hashes: Any, table: Any, count: Any,
@@ -174,7 +177,7 @@ def intern_bytes(
     return code
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _intern_spans(
     buffer: Any, starts: Any, lengths: Any, out: Any, insert: Any,
     arena: Any, offsets: Any, hashes: Any, table: Any, count: Any,
@@ -189,7 +192,7 @@ def _intern_spans(
             )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _rehash(hashes: Any, count: Any, table: Any) -> None:
     mask = np.int64(table.shape[0] - 1)
     for code in range(count):
@@ -199,7 +202,7 @@ def _rehash(hashes: Any, count: Any, table: Any) -> None:
         table[slot] = code
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _hash_all(arena: Any, offsets: Any, count: Any, hashes: Any) -> None:
     for code in range(count):
         high, _ = hash_bytes(arena, offsets[code], offsets[code + 1] - offsets[code], np.uint64(0))
