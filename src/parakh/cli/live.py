@@ -1,4 +1,4 @@
-"""The live view of a replay: speed, outcomes, money, and the latest stops with their reasons; lines where no terminal is."""
+"""The live view of a replay: speed, outcomes, money, the latest stops with their reasons; lines without a terminal."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Stop:
 class LiveView:
     """Shows a replay as it runs; `take` is called for each batch. Use it as a context.
 
-    `pace_s` is how long a whole replay is made to last on a terminal, so that it can be watched; the speed that is shown
-    is that of the engine alone, waiting and drawing left out.
+    `pace_s` is how long a whole replay is made to last on a terminal, so that it can be watched; the speed that is
+    shown is that of the engine alone, waiting and drawing left out.
     """
 
     console: Console
@@ -206,15 +206,10 @@ class LiveView:
         from rich.text import Text
 
         table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=False, expand=True)
-        for name, justify in (
-            ("latest stops", "left"),
-            ("", "left"),
-            ("", "right"),
-            ("", "left"),
-            ("in truth", "left"),
-        ):
-            table.add_column(name, justify=justify, no_wrap=True, ratio=1 if (name, justify) == ("", "left") else None)
-        table.columns[1].ratio = None
+        for name, justify in (("latest stops", "left"), ("", "left"), ("", "right")):
+            table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
+        table.add_column("", no_wrap=True, ratio=1)
+        table.add_column("in truth", no_wrap=True)
         for stop in reversed(self.latest):
             truth = "" if stop.fraud is None else "fraud" if stop.fraud else "good"
             table.add_row(
