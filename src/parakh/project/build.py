@@ -34,15 +34,23 @@ from parakh.rules.definition import (
     ValueList,
 )
 
-__all__ = ["Built", "Definition", "Files", "build"]
+__all__ = ["Built", "Definition", "Files", "NamedFile", "build"]
 
 Definition = EventType | Entity | Signals | Rule | Model | Policy | ValueList | LookupTable
 
-Files = Callable[[SourceText], bytes | None]
+Files = Callable[[SourceText], "NamedFile | None"]
 """Reads a file that a definition names, beside the file it stands in; None after reporting why it cannot be read."""
 
 RESERVED_COLUMNS = ("key", "since", "until")
 """Names that a row of a lookup table uses itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file that a definition names: its name in the project, and its bytes."""
+
+    name: str
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +136,16 @@ class _Builder:
             self.report(f"currency is for money; this is {kind.value}", values.get("currency"))
         return Type(kind)
 
+    @staticmethod
+    def _is_money(values: Values) -> bool:
+        return values.get("type") == Kind.MONEY.value
+
     def _event(self, values: Values) -> EventType | None:
         if "id" not in values or "time" not in values or "fields" not in values:
             return None
         fields = []
         for name, given in values.get("fields"):
-            if "type" not in given:
+            if "type" not in given or ("currency" not in given and given.whole is False and self._is_money(given)):
                 self.reading.suspects.add(str(name))
                 continue
             fields.append(
@@ -170,21 +182,17 @@ class _Builder:
         for name, given in values.get("features", ()):
             feature = self._feature(values.get("entity"), name, given)
             if feature is None:
-                self._suspect_feature(name, given)
+                self.reading.suspects.add(str(name))
             else:
                 features.append(feature)
                 if not given.whole:
-                    self._suspect_feature(name, given)
+                    self.reading.suspects.add(str(name))
         return Entity(
             name=values.get("entity"),
             key=tuple(values.get("key", ())),
             features=tuple(features),
             description=values.get("description", ""),
         )
-
-    def _suspect_feature(self, name: str, given: Values) -> None:
-        self.reading.suspects.add(str(name))
-        self.reading.suspects.update(f"{name}_{window.text}" for window in given.get("over", ()))
 
     def _feature(self, entity: str, name: SourceText, given: Values) -> FeatureDefinition | None:
         if "from" not in given or "aggregate" not in given:
@@ -253,17 +261,16 @@ class _Builder:
         if not all(key in values for key in ("for", "file", "inputs")):
             return None
         file = values.get("file")
-        content = self.files(file)
-        if content is None:
-            values.whole = False
+        named = self.files(file)
+        if named is None:
             return None
-        self._check_content(file, content, tuple(values.get("inputs")))
+        self._check_content(file, named.content, tuple(values.get("inputs")))
         return Model(
             name=values.get("model"),
             event_type=values.get("for"),
             file=file,
             inputs=tuple(values.get("inputs")),
-            content=content,
+            content=named.content,
             mode=Mode(str(values.get("mode", "live"))),
             card=tuple(values.get("card", ())),
             description=values.get("description", ""),
@@ -330,7 +337,7 @@ class _Builder:
                 columns.append((name, self._type(given)))
         rows = list[TableRow]()
         for pairs in values.get("rows", ()):
-            row = self._row({str(name): text for name, text in pairs}, key, columns, pairs[0][0] if pairs else values)
+            row = self._row(dict(pairs), key, columns, pairs[0][0] if pairs else values)
             rows.extend(row)
         names = tuple(str(name) for name, _ in columns)
         for given in self._csv(values, "rows", required=("key", *names), optional=("since", "until")):
@@ -350,11 +357,9 @@ class _Builder:
         known = {"key", "since", "until", *(name for name, _ in columns)}
         for name, text in given.items():
             if name not in known:
-                self.report(
-                    f"unknown column {name!r}",
-                    text,
-                    hint=closest(name, known) or f"columns are {', '.join(sorted(known))}",
-                )
+                hint = closest(name, known) or f"columns are {', '.join(sorted(known))}"
+                at = name if isinstance(name, SourceText) else text
+                self.report(f"unknown column {str(name)!r}", at, hint=hint)
         if "key" not in given:
             self.report("a row has no `key`", start)
             return []
@@ -410,10 +415,10 @@ class _Builder:
                 hint="give one of them",
             )
             return CsvRows.none()
-        content = None if file is None else self.files(file)
-        if file is None or content is None:
+        named = None if file is None else self.files(file)
+        if file is None or named is None:
             return CsvRows.none()
-        return CsvRows.read(content, str(file), file.place, required, optional, self.reading.problems)
+        return CsvRows.read(named.content, named.name, file.place, required, optional, self.reading.problems)
 
 
 def _reads_as_column(name: str) -> bool:

@@ -18,7 +18,7 @@ from parakh.errors import Place, Problem, SourceText
 from parakh.events.definition import EventType
 from parakh.features.definition import Entity
 from parakh.models.definition import Model
-from parakh.project.build import Built, Definition, build
+from parakh.project.build import Built, Definition, NamedFile, build
 from parakh.project.keys import FOLDERS, KINDS
 from parakh.project.reading import closest
 from parakh.project.settings_file import FILE, read_settings
@@ -219,7 +219,7 @@ class _NamedFiles:
         self.problems = problems
         self.used: list[tuple[Path, bytes | None]] = []
 
-    def __call__(self, file: SourceText) -> bytes | None:
+    def __call__(self, file: SourceText) -> NamedFile | None:
         path = self.directory / file
         if "\0" in file or Path(file).is_absolute() or not path.resolve().is_relative_to(self.folder.real_root):
             hint = "copy it into the project, beside this file"
@@ -236,14 +236,14 @@ class _NamedFiles:
             self.problems.append(self._unread(file, path, error))
             return None
         self.used.append((path, content))
-        return content
+        return NamedFile(Path(os.path.relpath(path, self.folder.root)).as_posix(), content)
 
     def _unread(self, file: SourceText, path: Path, error: OSError) -> Problem:
         if path.is_dir():
             return Problem("this is a folder, not a file", file.place, str(file))
         if not isinstance(error, FileNotFoundError):
             return Problem(f"the file cannot be read: {error.strerror or error}", file.place, str(file))
-        beside = sorted(item.name for item in self.directory.iterdir() if item.is_file())
+        beside = sorted(item.name for item in self.directory.iterdir() if item.is_file() and item.suffix != ".yaml")
         hint = closest(Path(file).name, beside) or "it is looked for beside this file"
         return Problem("there is no such file", file.place, str(file), hint)
 

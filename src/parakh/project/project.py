@@ -150,20 +150,23 @@ def _checked(root: Path, loaded: Loaded) -> Project:
     )
 
 
+_OF_THE_UNKNOWN = ("there is no ", "unknown ", "no event type carries")
+
+
 def _follows(problem: Problem, suspects: frozenset[str]) -> bool:
     """Whether a problem speaks of a name whose own definition is broken: mending that one may mend it."""
-    if not suspects:
+    if not suspects or not problem.message.startswith(_OF_THE_UNKNOWN):
         return False
-    words = re.findall(r"[A-Za-z_][A-Za-z0-9_]*", f"{problem.message} {problem.text}")
-    return not suspects.isdisjoint(words)
+    words = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", f"{problem.message} {problem.text}"))
+    return any(word == name or word.startswith(f"{name}_") for word in words for name in suspects)
 
 
 def _in_file_order(problems: list[Problem], files: tuple[str, ...]) -> tuple[Problem, ...]:
     rank = {name: number for number, name in enumerate(files)}
 
-    def order(problem: Problem) -> tuple[int, int, int]:
+    def order(problem: Problem) -> tuple[int, str, int, int]:
         place = problem.place
-        return (rank.get(place.file, len(rank)), place.line, place.column) if place else (-1, 0, 0)
+        return (rank.get(place.file, len(rank)), place.file, place.line, place.column) if place else (-1, "", 0, 0)
 
     unique = dict.fromkeys(problems)
     return tuple(sorted(unique, key=order))

@@ -128,8 +128,10 @@ class Reading:
             value = self.read(node, key.shape, f"{what}: {key.name}")
             values = Values(self.place(node), {} if value is MISSING else {key.name: value}, value is not MISSING)
             return values
+        if isinstance(node, Scalar) and node.is_empty:
+            return self.problem(f"{what} has no value", node, text="", hint=self._keys_hint(shape))
         if not isinstance(node, Mapping):
-            return self.problem(f"{what} is a mapping of keys to values", node, hint=self._keys_hint(shape))
+            return self.problem(f"{what} must be a mapping of keys to values", node, hint=self._keys_hint(shape))
         values = Values(self.place(node))
         split = self._split_by_comma(node)
         for entry in node.entries:
@@ -150,7 +152,8 @@ class Reading:
         for key in shape.keys:
             if key.required and key.name not in present:
                 values.whole = False
-                self.problem(f"{what} has no `{key.name}`", node, text="", hint=key.description)
+                wanted = key.description[0].lower() + key.description[1:].rstrip(".")
+                self.problem(f"{what} has no `{key.name}`", node, text="", hint=f"add `{key.name}:` - {wanted}")
         return values
 
     def _unknown_key(self, key: Scalar, shape: keys.Record, what: str) -> None:
@@ -193,23 +196,24 @@ class Reading:
     def mapping(self, node: Node, shape: keys.MapOf, what: str) -> list[tuple[SourceText, Any]] | _Missing:
         """Names that the writer chose, each with its value."""
         if not isinstance(node, Mapping):
-            return self.problem(f"{what} is a mapping of names to values", node, hint="name: value")
+            return self.problem(f"{what} must be a mapping of names to values", node, hint="name: value")
+        defines = isinstance(shape.key, keys.Name) and not isinstance(shape.value, keys.Value | keys.Text)
         pairs = list[tuple[SourceText, Any]]()
         split = self._split_by_comma(node)
         broken = False
         for entry in node.entries:
             if id(entry) in split:
                 broken = True
-                self.suspects.add(entry.key.text)
+                if defines:
+                    self.suspects.add(entry.key.text)
                 continue
             name = self.read(entry.key, shape.key, what)
             value = self.read(entry.value, shape.value, self._inner(entry, shape))
             if name is MISSING or value is MISSING:
                 broken = True
-                self.suspects.add(entry.key.text)
+                if defines:
+                    self.suspects.add(entry.key.text)
                 continue
-            if isinstance(value, Values) and not value.whole:
-                self.suspects.add(entry.key.text)
             pairs.append((name, value))
         return MISSING if broken and not pairs else pairs
 
@@ -217,6 +221,8 @@ class Reading:
     def _inner(entry: Entry, shape: keys.MapOf) -> str:
         if isinstance(shape.key, keys.Word):
             return f"band {entry.key.text!r}"
+        if isinstance(shape.value, keys.Value):
+            return repr(entry.key.text)
         noun = shape.key.what.partition(" ")[2]
         return f"{noun} {entry.key.text!r}"
 
@@ -236,13 +242,13 @@ class Reading:
                 return value if value is MISSING else [value]
             case keys.ListOf():
                 if not isinstance(node, Sequence):
-                    return self.problem(f"{what} is a list", node, hint="write [a, b], or one `- a` a line")
+                    return self.problem(f"{what} must be a list", node, hint="write [a, b], or one `- a` a line")
                 return self._items(node, shape.item, what, may_be_empty=True)
             case keys.Expression() | keys.AggregateText():
                 return self._expression(node, what)
         if not isinstance(node, Scalar):
             return self.problem(
-                f"{what} is one value, not {'a list' if isinstance(node, Sequence) else 'a mapping'}", node
+                f"{what} must be one value, not {'a list' if isinstance(node, Sequence) else 'a mapping'}", node
             )
         if node.is_empty:
             hint = "write null where it is unknown" if isinstance(shape, keys.Value) else ""
@@ -261,7 +267,7 @@ class Reading:
         match shape:
             case keys.Text():
                 if shape.pattern and not re.fullmatch(shape.pattern, text):
-                    return self.problem(f"{what} is {shape.what}", node)
+                    return self.problem(f"{what} must be {shape.what}", node)
                 return text
             case keys.Name():
                 return self._name(node, text, shape, what)
@@ -280,7 +286,9 @@ class Reading:
                 return text
             case keys.Flag():
                 if text not in ("true", "false") or node.style:
-                    return self.problem(f"{what} is true or false", node, hint="YAML 1.2 knows no yes, no, on or off")
+                    return self.problem(
+                        f"{what} must be true or false", node, hint="YAML 1.2 knows no yes, no, on or off"
+                    )
                 return text == "true"
             case keys.Length():
                 length = window(text) if shape.calendar else length_us(text)
@@ -288,12 +296,14 @@ class Reading:
                     hint = "a whole number and a unit: 30s, 10m, 1h, 7d" + (
                         ", or calendar_day" if shape.calendar else ""
                     )
-                    return self.problem(f"{what} is a length of time", node, hint=hint)
+                    return self.problem(f"{what} must be a length of time", node, hint=hint)
                 return length
             case keys.Size():
                 size = size_bytes(text)
                 return (
-                    size if size is not None else self.problem(f"{what} is a size of memory", node, hint="such as 8GB")
+                    size
+                    if size is not None
+                    else self.problem(f"{what} must be a size of memory", node, hint="such as 8GB")
                 )
             case keys.Instant():
                 try:
@@ -309,7 +319,9 @@ class Reading:
     def _name(self, node: Scalar, text: SourceText, shape: keys.Name, what: str) -> Any:
         pattern = keys.DOTTED_PATTERN if shape.dotted else keys.NAME_PATTERN
         if not re.fullmatch(pattern, text):
-            hint = closest(text, ()) or "letters, digits and _, at most 63, not a digit first"
+            hint = "letters, digits and _, at most 63, not a digit first"
+            if shape.dotted and any(sign in text for sign in "(+-*/ "):
+                hint = "name a field, feature or signal; what is computed stands in signals"
             return self.problem(f"{str(text)!r} is not the name of {shape.what}", node, hint=hint)
         if shape.column and not self._plain_column(text):
             hint = "rename it"
@@ -330,7 +342,7 @@ class Reading:
         """An expression's text, where YAML has handed it over unchanged."""
         if not isinstance(node, Scalar):
             hint = "quote an expression that begins with [ or {"
-            return self.problem(f"{what} is one expression", node, hint=hint)
+            return self.problem(f"{what} must be one expression", node, hint=hint)
         if node.style == ">":
             hint = "write | instead, which keeps them; an expression that begins with > is quoted whole"
             return self.problem(f"{what} is folded with >, which joins its lines", node, hint=hint)

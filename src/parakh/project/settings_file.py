@@ -87,8 +87,8 @@ class _Nodes:
             if name in skip and isinstance(value, dict):
                 continue
             if isinstance(value, dict):
-                line = self._section(name)[0] - 1
-                key = self._scalar(name, "", max(line, 0), 1)
+                line = max(self._section(name)[0] - 1, 0)
+                key = self._scalar(name, "", line, max(self.lines[line].find(name), 0))
             else:
                 line, column = self._find(name, begin, end)
                 key = self._scalar(name, "", line, column)
@@ -128,8 +128,9 @@ class _Nodes:
         return self._scalar(_text(value), '"' if isinstance(value, str) else "", line, column)
 
     def _scalar(self, text: str, style: str, line: int, column: int) -> Scalar:
-        start, end = self.starts[line] + column, self.starts[line + 1] - 1
         shift = 1 if style else 0
+        start = self.starts[line] + column
+        end = min(start + len(text) + 2 * shift, self.starts[line + 1] - 1)
         return Scalar(text, style, line + 1, column + 1, start, end, line + 1, column + 1 + shift)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from parakh.errors import Place, Problem
@@ -257,6 +257,9 @@ class _Reader:
                 hint = "an expression that begins with ?, { or [ is quoted whole"
                 raise _Refused(self._problem("a key is one word", event.start_mark, hint=hint))
             value = self._node(self._next(), depth + 1)
+            if isinstance(value, Scalar) and value.is_empty:
+                # What is not written has no place: its key has.
+                value = replace(value, line=key.line, column=key.column)
             if key.text in seen:
                 first = seen[key.text].line
                 self.problems.append(
@@ -332,8 +335,9 @@ class _Reader:
     def _not_yaml(self, error: Any) -> Problem:
         mark = error.problem_mark or error.context_mark
         problem, context = error.problem or "", error.context or ""
-        line = self.text.split("\n")[mark.line] if mark is not None and mark.line <= self.text.count("\n") else ""
-        message, hint = _plain_words(problem, context, line, mark.column if mark is not None else 0)
+        lines = ["", *self.text.split("\n"), ""]  # so that the line above the first is empty
+        number = min(mark.line + 1, len(lines) - 1) if mark is not None else 0
+        message, hint = _plain_words(problem, context, lines, number, mark.column if mark is not None else 0)
         if mark is None:
             return Problem(message, Place(self.file, self.first_line, 1), hint=hint)
         if "not closed" in message and error.context_mark is not None:
@@ -345,12 +349,18 @@ _COMMENT = re.compile(r"[ \t]+(#.*)")
 _QUOTE_HINT = "put the whole expression in quotes, or write it after `|` on the lines below"
 
 
-def _plain_words(problem: str, context: str, line: str, column: int) -> tuple[str, str]:
-    """The parser's complaint in the words of somebody who writes rules; `line` and `column` are where it stopped."""
+def _plain_words(problem: str, context: str, lines: list[str], number: int, column: int) -> tuple[str, str]:
+    """The parser's complaint in the words of somebody who writes rules; it stopped in line `number` at `column`."""
+    line, above = lines[number], lines[max(number - 1, 0)]
     before = line[:column].rstrip()
     if line.startswith("%"):
         return "a YAML directive is not allowed", "remove the line"
     if "mapping values are not allowed" in problem:
+        if ": " not in before and ": " in above:
+            return (
+                "not YAML: this line is indented as if it went on with the text above",
+                "indent it like its neighbours",
+            )
         if ": " not in before:
             return "not YAML: the text above this line is no `key: value`", "write `key: value`"
         return "not YAML: a second `: ` on this line", _QUOTE_HINT
@@ -365,7 +375,10 @@ def _plain_words(problem: str, context: str, line: str, column: int) -> tuple[st
         return "not YAML: this quote is not closed", ""
     if "flow mapping" in context or "flow sequence" in context:
         what = "{ }" if "mapping" in context else "[ ]"
-        return f"not YAML: {what} is not closed, or a text in it needs quotes", f"{_QUOTE_HINT} of its own key"
+        return (
+            f"not YAML: {what} is not closed, or a text in it needs quotes",
+            "put the value in quotes, or use block style, one key a line",
+        )
     if "could not find expected ':'" in problem:
         return "not YAML: a line without `:` after its key", "write `key: value`"
     if "block mapping" in context or "block collection" in context:
