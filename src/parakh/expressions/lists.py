@@ -5,6 +5,7 @@ A list is a table without columns. Both change in place while programs that read
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -206,7 +207,7 @@ def _disjoint(entries: list[Entry]) -> list[Entry]:
     cuts = sorted({cut for entry in entries for cut in (entry.since, entry.until)})
     order = sorted(range(len(entries)), key=lambda index: (entries[index].since, index))
     spans: list[Entry] = []
-    for start, end in zip(cuts, cuts[1:]):
+    for start, end in itertools.pairwise(cuts):
         holding = [entries[index] for index in order if entries[index].since <= start < entries[index].until]
         if not holding:
             continue

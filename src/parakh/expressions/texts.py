@@ -1,7 +1,7 @@
 """What expressions do with texts: patterns, and upper and lower case.
 
-It runs in Python, once for each distinct text: programs remember the results. Patterns are matched in linear time, so no
-pattern and no event can hold a worker up.
+It runs in Python, once for each distinct text: programs remember the results. Patterns are matched in linear time, so
+no pattern and no event can hold a worker up.
 """
 
 from __future__ import annotations

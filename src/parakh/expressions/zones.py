@@ -5,6 +5,7 @@ Between 1900 and 2101; beyond, the first and the last offset hold.
 
 from __future__ import annotations
 
+import itertools
 import zoneinfo
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -39,7 +40,7 @@ def _transitions(name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if offset(_LAST) == offsets[0] and name == "UTC":
         return (), (0,)
     probes = [*range(_FIRST, _DAILY, 7 * 86_400), *range(_DAILY, _LAST, 86_400)]
-    for low, high in zip(probes, probes[1:]):
+    for low, high in itertools.pairwise(probes):
         while (after := offset(high)) != offsets[-1]:
             first, last = low, high
             while last - first > 1:
