@@ -195,7 +195,11 @@ def _crowd(marks: Sequence[Mark]) -> str:
 
 def _wrap(strip: Strip, source: str, columns: int) -> list[str]:
     """The values of a strip on as few lines as hold them; what it counts stands last, dimmed."""
-    parts = [(f"{name} {value}", f"{name} {bold(value)}") for name, value in strip.values]
+    parts = []
+    for name, value in strip.values:
+        value = cut(clean(value), columns - 6)
+        name = cut(name, columns - 1 - width(value))
+        parts.append((f"{name} {value}", f"{name} {bold(value)}"))
     if source:
         source = cut(clean(source), columns)
         parts.append((source, dim(source)))
