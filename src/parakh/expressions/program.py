@@ -58,10 +58,10 @@ class _Instruction:
 
     code: int
     cell: int
-    a: int = 0
-    b: int = 0
-    c: int = 0
-    e: int = 0
+    a: int
+    b: int
+    c: int
+    e: int
     k: int = 0
     segment: int = 0
     null: int = NULL_WORD
@@ -122,7 +122,7 @@ class ProgramBuilder:
         if 0 <= value < _CONSTANT and value not in self._outputs:
             self._outputs[value] = slot
         else:
-            self._code.append(_Instruction(op.COPY, -1 - slot, value))
+            self._code.append(_Instruction(op.COPY, -1 - slot, value, value, value, value))
 
     def build(self) -> Program:
         """The program of all outputs so far."""
