@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from parakh.errors import ModelError
+from parakh.models import shap, trees
 from parakh.models.lightgbm_text import MAXIMUM_BYTES, parse_forest
 from parakh.models.trees import TreeScorer
 
@@ -85,10 +86,10 @@ def test_scores_are_lightgbms_to_the_bit(settings: dict[str, Any]) -> None:
     divisor = 12 if settings.get("boosting") == "rf" else 1
     raw = np.asarray(booster.predict(queries(), raw_score=True, num_threads=1)) / divisor
     assert np.array_equal(scorer.raw(queries()), raw)
-    shap = np.asarray(booster.predict(queries(), pred_contrib=True, num_threads=1)) / divisor
-    np.testing.assert_allclose(scorer.shap(queries()), shap, rtol=0, atol=1e-9)
+    expected_shap = np.asarray(booster.predict(queries(), pred_contrib=True, num_threads=1)) / divisor
+    np.testing.assert_allclose(scorer.shap(queries()), expected_shap, rtol=0, atol=1e-9)
     np.testing.assert_allclose(scorer.contributions(queries()).sum(axis=1), raw, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(scorer.contributions(queries())[:, -1], shap[:, -1], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(scorer.contributions(queries())[:, -1], expected_shap[:, -1], rtol=0, atol=1e-9)
 
 
 def test_a_score_does_not_depend_on_the_batch() -> None:
@@ -156,6 +157,17 @@ def test_rows_of_another_shape_never_reach_the_kernels() -> None:
         for method in (scorer.score, scorer.contributions, scorer.shap):
             with pytest.raises(ValueError, match="float64"):
                 method(x)
+
+
+def test_kernels_are_compiled_once() -> None:
+    scorer = TreeScorer(parse_forest(HAND.encode()), "digest")
+    held = np.array([[5.0, 3.0], [50.0, 3.0]])
+    held.flags.writeable = False
+    for x in (np.ones((3, 2)), np.ones((1, 2)), np.asfortranarray(np.ones((1, 2))), np.ones((4, 2))[1:3], held):
+        assert scorer.score(x).shape == (len(x),)
+        assert scorer.contributions(x).shape == scorer.shap(x).shape == (len(x), 3)
+    for kernel in (trees._sums, trees._contributions, trees._directions, shap._add_shap):
+        assert len(kernel.signatures) == 1
 
 
 def test_windows_line_ends_are_read() -> None:

@@ -71,7 +71,7 @@ class TreeScorer:
         return self._sum(x, int(Link.IDENTITY))
 
     def _sum(self, x: Floats, link: int) -> Floats:
-        self._check(x)
+        x = self._checked(x)
         out = np.empty(len(x))
         _sums(self._words, self._numbers, self._trees, self._divisor, link, self._forest.steepness, x, out)
         return out
@@ -83,7 +83,7 @@ class TreeScorer:
         (Saabas 2014). A row sums to the raw score. Cheap, and good for reasons; `shap` is fair between features that
         share a path.
         """
-        self._check(x)
+        x = self._checked(x)
         out = np.empty((len(x), self.n_inputs + 1))
         _contributions(self._words, self._numbers, self._trees, self._divisor, x, out)
         return out
@@ -93,7 +93,7 @@ class TreeScorer:
 
         The last column is the base; a row sums to the raw score. Raises ModelError for trees too deep to do it exactly.
         """
-        self._check(x)
+        x = self._checked(x)
         out = np.zeros((len(x), self.n_inputs + 1))
         paths, feature = self._paths, self._feature
         went_left = np.empty(len(feature), np.uint8)
@@ -113,9 +113,12 @@ class TreeScorer:
         stop = first + _NODE * sum(len(tree.feature) for tree in self._forest.trees)
         return np.ascontiguousarray(self._words[first + 2 : stop : _NODE] >> _FEATURE_SHIFT)
 
-    def _check(self, x: Floats) -> None:
-        if x.ndim != 2 or x.shape[1] != self.n_inputs or x.dtype != np.float64 or not x.flags.c_contiguous:
+    def _checked(self, x: Floats) -> Floats:
+        """The kernels trust what they are given; a read-only array would be one more type to compile them for."""
+        flags = x.flags
+        if x.ndim != 2 or x.shape[1] != self.n_inputs or x.dtype != np.float64 or not flags.c_contiguous:
             raise ValueError(f"x must be a C-contiguous float64[rows, {self.n_inputs}]")
+        return x if flags.writeable else x.copy()
 
 
 def _pack(forest: Forest) -> Words:
