@@ -1,0 +1,197 @@
+"""Which events were seen before: ids as 128-bit hashes, each with its body's digest, so that none is decided twice.
+
+Rows are dense (id, digest, time: 32 bytes), in the order of acceptance; a table of 32-bit row numbers finds them. Other
+stages keep what they hold of an event under the same row number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from parakh.expressions.kernels import kernel
+
+__all__ = ["CONFLICT", "DUPLICATE", "NEW", "REFUSED", "IdIndex"]
+
+REFUSED, NEW, DUPLICATE, CONFLICT = range(4)
+"""What `admit` answers: not asked about; accepted; the same body again; the same id with another body."""
+
+_MOST_ROWS = 2**31 - 2
+_HIGH, _LOW, _DIGEST, _TIME = range(4)
+
+
+@kernel
+def _place(rows: Any, table: Any, high: Any, low: Any) -> Any:
+    """(row, slot): the row of an id or -1, and the slot of the table where it stands or would stand."""
+    mask = np.int64(table.shape[0] - 1)
+    slot = low & mask
+    row = np.int64(table[slot])
+    while row >= 0:
+        if rows[row, _LOW] == low and rows[row, _HIGH] == high:
+            break
+        slot = (slot + 1) & mask
+        row = np.int64(table[slot])
+    return row, slot
+
+
+@kernel
+def _admit(
+    id_hi: Any, id_lo: Any, digest: Any, times: Any, ok: Any, status: Any, held: Any, rows: Any, table: Any, count: Any
+) -> Any:
+    for index in range(id_hi.shape[0]):
+        if not ok[index]:
+            status[index] = REFUSED
+            held[index] = -1
+            continue
+        high, low = np.int64(id_hi[index]), np.int64(id_lo[index])
+        row, slot = _place(rows, table, high, low)
+        if row >= 0:
+            status[index] = DUPLICATE if rows[row, _DIGEST] == np.int64(digest[index]) else CONFLICT
+        else:
+            row = count
+            rows[row, _HIGH], rows[row, _LOW] = high, low
+            rows[row, _DIGEST], rows[row, _TIME] = np.int64(digest[index]), times[index]
+            table[slot] = row
+            count += 1
+            status[index] = NEW
+        held[index] = row
+    return count
+
+
+@kernel
+def _find(id_hi: Any, id_lo: Any, out: Any, rows: Any, table: Any) -> None:
+    for index in range(id_hi.shape[0]):
+        row, _ = _place(rows, table, np.int64(id_hi[index]), np.int64(id_lo[index]))
+        out[index] = row
+
+
+@kernel
+def _fill(rows: Any, count: Any, table: Any) -> None:
+    mask = np.int64(table.shape[0] - 1)
+    for row in range(count):
+        slot = rows[row, _LOW] & mask
+        while table[slot] >= 0:
+            slot = (slot + 1) & mask
+        table[slot] = row
+
+
+@kernel
+def _forget(rows: Any, count: Any, before: Any, moved: Any) -> Any:
+    kept = 0
+    for row in range(count):
+        if rows[row, _TIME] < before:
+            moved[row] = -1
+            continue
+        if kept != row:
+            for item in range(4):
+                rows[kept, item] = rows[row, item]
+        moved[row] = kept
+        kept += 1
+    return kept
+
+
+class IdIndex:
+    """The ids that are held, of all event types together (a type's name is part of what is hashed).
+
+    >>> index = IdIndex()
+    >>> status, held = np.empty(3, np.uint8), np.empty(3, np.int64)
+    >>> ids, digest = np.array([7, 8, 7], np.uint64), np.array([1, 1, 1], np.uint64)
+    >>> index.admit(ids, ids, digest, np.zeros(3, np.int64), np.ones(3, np.bool_), status, held)
+    >>> status.tolist(), held.tolist(), len(index)
+    ([1, 1, 2], [0, 1, 0], 2)
+    """
+
+    __slots__ = ("_count", "_rows", "_table")
+
+    def __init__(self) -> None:
+        self._rows = np.empty((1 << 10, 4), np.int64)
+        self._table = np.full(1 << 11, -1, np.int32)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, including the room for growth."""
+        return self._rows.nbytes + self._table.nbytes
+
+    @property
+    def times(self) -> npt.NDArray[np.int64]:
+        """Event time of each held row."""
+        return self._rows[: self._count, _TIME]
+
+    def admit(
+        self,
+        id_hi: npt.NDArray[np.uint64],
+        id_lo: npt.NDArray[np.uint64],
+        digest: npt.NDArray[np.uint64],
+        times: npt.NDArray[np.int64],
+        ok: npt.NDArray[np.bool_],
+        status: npt.NDArray[np.uint8],
+        held: npt.NDArray[np.int64],
+    ) -> None:
+        """Take ids in order, those where `ok`; answers in `status` and `held`, all arrays of one length.
+
+        `held` is the row under which the event stands: its own if NEW, that of the event before if DUPLICATE or
+        CONFLICT, -1 if REFUSED.
+        """
+        self._reserve(id_hi.shape[0])
+        self._count = int(
+            _admit(id_hi, id_lo, digest, times, ok, status, held, self._rows, self._table, self._count)
+        )  # fmt: skip
+
+    def find(self, id_hi: npt.NDArray[np.uint64], id_lo: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """The rows of ids, -1 for those that are not held."""
+        out = np.empty(id_hi.shape[0], np.int64)
+        _find(id_hi, id_lo, out, self._rows, self._table)
+        return out
+
+    def forget(self, before_us: int) -> npt.NDArray[np.int64]:
+        """Drop the ids of events before a time; answers the new row of each old one, -1 if it was dropped."""
+        moved = np.empty(self._count, np.int64)
+        self._count = int(_forget(self._rows, self._count, before_us, moved))
+        spare = self._rows.shape[0] - self._count
+        if spare > self._count and spare > 1 << 16:
+            self._rows = self._rows[: max(self._count * 5 // 4, 1 << 10)].copy()
+        self._table = np.full(_table_size(self._rows.shape[0]), -1, np.int32)
+        _fill(self._rows, self._count, self._table)
+        return moved
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What a snapshot keeps (a view)."""
+        return {"rows": self._rows[: self._count]}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> IdIndex:
+        """The index that `arrays` was taken from."""
+        rows = np.ascontiguousarray(arrays["rows"], np.int64)
+        if rows.ndim != 2 or rows.shape[1] != 4:
+            raise ValueError("a snapshot's ids are rows of four words")
+        self = cls()
+        self._reserve(rows.shape[0])
+        self._rows[: rows.shape[0]] = rows
+        self._count = rows.shape[0]
+        _fill(self._rows, self._count, self._table)
+        return self
+
+    def _reserve(self, more: int) -> None:
+        needed = self._count + more
+        if needed > self._rows.shape[0]:
+            if needed > _MOST_ROWS:
+                raise MemoryError(f"more than {_MOST_ROWS} event ids in one index")
+            # A quarter more at a time: rows are copied in no time, and doubling would cost 64 bytes an id.
+            rows = np.empty((max(needed, self._rows.shape[0] * 5 // 4), 4), np.int64)
+            rows[: self._count] = self._rows[: self._count]
+            self._rows = rows
+        if 4 * needed > 3 * self._table.shape[0]:
+            self._table = np.full(_table_size(needed), -1, np.int32)
+            _fill(self._rows, self._count, self._table)
+
+
+def _table_size(rows: int) -> int:
+    """A power of two that so many rows fill to three quarters at most."""
+    return 1 << max(11, (rows * 4 // 3).bit_length())
