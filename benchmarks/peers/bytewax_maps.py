@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import bytewax.operators as op
@@ -23,6 +24,10 @@ __all__ = ["run"]
 
 Event = tuple[int, int, int, int, int, int, int]  # place in the stream, time, card, device, merchant, country, amount
 Given = tuple[int, tuple[float, ...]]  # place in the stream, features
+
+
+def key(place: int, event: Event) -> str:
+    return str(event[place])
 
 
 def by_card(state: Card | None, event: Event) -> tuple[Card, Given]:
@@ -51,11 +56,11 @@ def run(stream: Workload) -> Peer:
         ("merchant", 4, by_merchant, []),
     ]
     for name, place, logic, given in maps:
-        keyed = op.key_on(f"key {name}", payments, lambda event, place=place: str(event[place]))
+        keyed = op.key_on(f"key {name}", payments, partial(key, place))
         features = op.key_rm(f"unkey {name}", op.stateful_map(name, keyed, logic))
         op.output(f"features {name}", features, TestingSink(given))
     started = time.process_time()
-    run_main(flow)
+    run_main(flow)  # type: ignore[no-untyped-call]
     cpu_s = time.process_time() - started
     parts = [np.array([features for _, features in sorted(given)], np.float64) for *_, given in maps]
     return Peer(cpu_s, dict(zip(FEATURES, np.hstack(parts).T, strict=True)))
