@@ -16,22 +16,46 @@ from parakh.decisions.definition import Definitions
 from parakh.errors import SourceText
 from parakh.models.definition import Model
 
-__all__ = ["definition_digest", "hash_of", "plain"]
+__all__ = ["Memo", "definition_digest", "finish", "hash_of", "plain"]
 
 _T = TypeVar("_T")
 
 _LEFT_OUT: dict[type, tuple[str, ...]] = {Model: ("file",)}
 
 
-def hash_of(definitions: Definitions) -> str:
-    """SHA-256 over all definitions, as 64 hexadecimal digits."""
-    digest = hashlib.sha256(b"parakh 1\n")
+Memo = dict[int, tuple[Any, Any, bytes]]
+"""What was made of a definition before: its identity -> itself (so that the identity stays its own), plain, digest."""
+
+
+def finish(definitions: Definitions, before: Memo | None = None) -> tuple[Definitions, str, Memo]:
+    """The definitions with plain texts, their hash (`hash_of`), and a memo with which a next time costs less."""
+    after: Memo = {}
+    made: dict[str, Any] = {}
+    digest = _new_hash()
     for item in fields(definitions):
         part = getattr(definitions, item.name)
+        parts = part if isinstance(part, tuple) else (part,)
+        finished = []
         digest.update(f"{item.name}\n".encode())
-        for definition in part if isinstance(part, tuple) else (part,):
-            digest.update(definition_digest(definition))
-    return digest.hexdigest()
+        for definition in parts:
+            held = (before or {}).get(id(definition))
+            if held is None or held[0] is not definition:
+                whole = plain(definition)
+                held = (definition, whole, definition_digest(whole))
+            after[id(definition)] = held
+            finished.append(held[1])
+            digest.update(held[2])
+        made[item.name] = tuple(finished) if isinstance(part, tuple) else finished[0]
+    return Definitions(**made), digest.hexdigest(), after
+
+
+def hash_of(definitions: Definitions) -> str:
+    """SHA-256 over all definitions, as 64 hexadecimal digits."""
+    return finish(definitions)[1]
+
+
+def _new_hash() -> hashlib._Hash:
+    return hashlib.sha256(b"parakh 1\n")
 
 
 def definition_digest(definition: Any) -> bytes:

@@ -19,6 +19,8 @@ from parakh.events.definition import EventType
 from parakh.features.definition import Entity
 from parakh.models.definition import Model
 from parakh.project.build import Built, Definition, NamedFile, build
+from parakh.project.canonical import Memo
+from parakh.project.given import TypedRules
 from parakh.project.keys import FOLDERS, KINDS
 from parakh.project.reading import closest
 from parakh.project.settings_file import FILE, read_settings
@@ -52,6 +54,8 @@ class Cache:
 
     files: dict[Path, _File] = field(default_factory=dict)
     documents: dict[tuple[str, int, str, str], _Document] = field(default_factory=dict)
+    typed: TypedRules = field(default_factory=dict)
+    finished: Memo = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class _FolderReading:
         self.after = Cache()
         self.problems: list[Problem] = []
         self.suspects: set[str] = set()
+        self.inside: dict[Path, bool] = {}
 
     def run(self) -> Loaded:
         settings = self._settings()
@@ -168,7 +173,7 @@ class _FolderReading:
 
     def _file(self, path: Path, name: str, currency: str) -> Iterator[Definition]:
         start = Place(name, 1, 1)
-        if not path.resolve().is_relative_to(self.real_root):
+        if not self._is_inside(path):
             self.problems.append(Problem("the file is a link that leads out of the project", start, hint="copy it in"))
             return
         try:
@@ -191,6 +196,14 @@ class _FolderReading:
         if not found:
             hint = f"a file holds definitions: {', '.join(KINDS)}"
             self.problems.append(Problem("the file has no definition in it", start, hint=hint))
+
+    def _is_inside(self, path: Path) -> bool:
+        """Whether a file that was found in the project also stands in it, links followed."""
+        if path.parent not in self.inside:
+            self.inside[path.parent] = path.parent.resolve().is_relative_to(self.real_root)
+        if not path.is_symlink():
+            return self.inside[path.parent]
+        return path.resolve().is_relative_to(self.real_root)
 
     def _document(self, path: Path, name: str, first_line: int, text: str, currency: str) -> Built:
         key = (name, first_line, text, currency)

@@ -11,15 +11,22 @@ from parakh.expressions.types import Kind, Type
 from parakh.project.values import Misread, RawValue, read_value
 from parakh.rules.definition import Rule, RuleTest, Value
 
-__all__ = ["given_types", "type_given"]
+__all__ = ["TypedRules", "given_types", "type_given"]
 
 _NOWHERE = Place("", 0, 0)
 
 
-def type_given(definitions: Definitions) -> tuple[Definitions, list[Problem]]:
+TypedRules = dict[int, tuple[Rule, tuple[Type | None, ...], Rule]]
+"""Rules typed before: identity of a rule -> itself, the types of what its tests give, the typed rule."""
+
+
+def type_given(
+    definitions: Definitions, before: TypedRules | None = None, after: TypedRules | None = None
+) -> tuple[Definitions, list[Problem]]:
     """The definitions with every given value read as its type, and the values that are none.
 
-    Names that nothing defines are left as they are; `decisions.check` reports them.
+    Names that nothing defines are left as they are; `decisions.check` reports them. A rule in `before` whose names
+    still have the same types is taken from there; what was typed goes to `after`.
     """
     problems = list[Problem]()
     if not any(rule.tests for rule in definitions.rules):
@@ -31,8 +38,19 @@ def type_given(definitions: Definitions) -> tuple[Definitions, list[Problem]]:
         if rule.tests:
             if rule.event_types not in types:
                 types[rule.event_types] = given_types(definitions, names, rule)
-            tests = tuple(_typed(test, types[rule.event_types], problems) for test in rule.tests)
-            rule = replace(rule, tests=tests)
+            known = types[rule.event_types]
+            wanted = tuple(known.get(name) for test in rule.tests for name, _ in test.given)
+            held = (before or {}).get(id(rule))
+            if held is None or held[0] is not rule or held[1] != wanted:
+                wrong = len(problems)
+                typed = replace(rule, tests=tuple(_typed(test, known, problems) for test in rule.tests))
+                held = (rule, wanted, typed)
+                keep = wrong == len(problems)
+            else:
+                keep = True
+            if after is not None and keep:
+                after[id(rule)] = held
+            rule = held[2]
         rules.append(rule)
     return replace(definitions, rules=tuple(rules)), problems
 

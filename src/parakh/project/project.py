@@ -14,7 +14,7 @@ from pathlib import Path
 from parakh.decisions.check import check_definitions
 from parakh.decisions.definition import Definitions
 from parakh.errors import Problem, ProjectError
-from parakh.project.canonical import hash_of, plain
+from parakh.project.canonical import finish
 from parakh.project.folder import Cache, Loaded, read_folder
 from parakh.project.given import type_given
 from parakh.project.names import check_names
@@ -72,14 +72,14 @@ class Project:
         problems.extend(wrong)
         if problems:
             raise ProjectError(tuple(problems))
-        whole = plain(definitions)
-        return cls(definitions=whole, hash=hash_of(whole), sources=definitions)
+        whole, hash, _ = finish(definitions)
+        return cls(definitions=whole, hash=hash, sources=definitions)
 
     def reload(self) -> Project:
         """The project as its folder stands now; this one where nothing in it has changed. Raises ProjectError."""
         if self.root is None:
             raise ProjectError((Problem("a project built in Python has no folder to be read again"),))
-        project = _checked(self.root, read_folder(self.root, self._cache))
+        project = _checked(self.root, read_folder(self.root, self._cache), self._cache)
         return (
             self
             if project.hash == self.hash and project.sources == self.sources and project.files == self.files
@@ -130,23 +130,24 @@ def problems_in(folder: str | Path) -> tuple[Problem, ...]:
     return ()
 
 
-def _checked(root: Path, loaded: Loaded) -> Project:
+def _checked(root: Path, loaded: Loaded, before: Cache | None = None) -> Project:
+    before, after = before or Cache(), loaded.cache
     problems = list(loaded.problems)
     consequences = [
         problem for problem in check_definitions(loaded.definitions) if not _follows(problem, loaded.suspects)
     ]
-    definitions, wrong = type_given(loaded.definitions)
+    definitions, wrong = type_given(loaded.definitions, before.typed, after.typed)
     consequences.extend(problem for problem in wrong if not _follows(problem, loaded.suspects))
     if problems or consequences:
         raise ProjectError(_in_file_order([*problems, *consequences], loaded.files))
-    whole = plain(definitions)
+    whole, hash, after.finished = finish(definitions, before.finished)
     return Project(
         definitions=whole,
-        hash=hash_of(whole),
+        hash=hash,
         root=root,
         files=loaded.files,
         sources=definitions,
-        _cache=loaded.cache,
+        _cache=after,
     )
 
 
