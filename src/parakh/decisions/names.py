@@ -83,8 +83,11 @@ class Names:
         if argument is None:
             return None
         types = []
+        events = {event.name: event for event in self.definitions.events}
+        if not set(definition.sources) <= set(events):
+            return None  # an unknown event type; the check of the project reports it
         for source in definition.sources:
-            event = self.definitions.event_type(source)
+            event = events[source]
             labels = self.labels(event)
             try:
                 reads_label = label_of(parse(argument), labels.columns) is not None
