@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from parakh.cli.verdicts import Days, Facts, Judged, Totals, good_people_changed, movements, rule_lines, score_bins
+from parakh.events.ids import IdIndex
 from parakh.rules.definition import Outcome, Rule
 
 DAY = 86_400_000_000
@@ -15,7 +16,8 @@ def facts() -> Facts:
     return Facts(
         event_type="payment",
         currency="INR",
-        rows={f"p{i}": i for i in range(6)},
+        ids=IdIndex(),
+        hashes=np.zeros((6, 2), np.uint64),
         amount=np.array([100, 200, 300, 400, 500, 600]),
         person=np.array([0, 0, 1, 1, 2, -1]),
         fraud=np.array([0, 1, 0, 0, 1, -1], np.int8),

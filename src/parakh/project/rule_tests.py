@@ -173,7 +173,7 @@ class _Runner:
             word = int(words[slots[case.rule.name], row])
             got = "unknown" if word == NULL_WORD else "hit" if word else "no_hit"
             typed = conditions[case.rule.name]
-            yield case, self._result(event, case, got, typed, layout, words[:, row])
+            yield case, self._result(event, case, got, typed, layout, words[:, row], as_of)
 
     def _layout(self, event: EventType) -> Layout:
         from parakh.expressions.columns import Layout
@@ -189,12 +189,13 @@ class _Runner:
         return layout
 
     def _result(
-        self, event: EventType, case: _Case, got: str, typed: Typed, layout: Layout, words: Any
+        self, event: EventType, case: _Case, got: str, typed: Typed, layout: Layout, words: Any, as_of_slot: int
     ) -> RuleTestResult:
         from parakh.expressions.explain import explain
         from parakh.expressions.values import from_word
 
-        _, strings = self.references()
+        references, strings = self.references()
+        as_of = int(words[as_of_slot])
         values = {name: from_word(int(words[layout[name].slot]), layout[name].type, strings) for name in typed.names}
         return RuleTestResult(
             rule=case.rule.name,
@@ -203,6 +204,6 @@ class _Runner:
             given=case.test.given,
             expected=case.test.expect,
             got=got,
-            explanation=explain(typed, values, None).words,
+            explanation=explain(typed, values, references=references, at_us=as_of).words,
             place=case.place,
         )

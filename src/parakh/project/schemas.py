@@ -114,3 +114,9 @@ def _schema(shape: keys.Shape) -> dict[str, Any]:
         case keys.Value():
             return {"type": [*SCALAR, "null"]}
     raise AssertionError(f"no schema of {shape}")
+
+
+if __name__ == "__main__":
+    import sys
+
+    write_schemas(Path(sys.argv[1]))

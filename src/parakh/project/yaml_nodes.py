@@ -180,12 +180,16 @@ class _Reader:
         self.events: Iterator[Any] = iter(YAML(typ="safe", pure=True).parse(text))
 
     def root(self) -> Node | None:
+        for number, line in enumerate(self.text.split("\n")):
+            if line.startswith("%"):
+                place = Place(self.file, self.first_line + number, 1)
+                raise _Refused(Problem("a YAML directive is not allowed", place, line[:200], "remove the line"))
+            if line.strip() and not line.lstrip().startswith("#"):
+                break
         self._next()  # the start of the stream
         start = self._next()
         if type(start).__name__ == "StreamEndEvent":
             return None
-        if type(start).__name__ == "DocumentStartEvent" and (start.version or start.tags):
-            raise _Refused(self._problem("a YAML directive is not allowed", start.start_mark, hint="remove the line"))
         node = self._node(self._next(), 0)
         self._next()  # the end of the document
         after = self._next()
@@ -353,8 +357,6 @@ def _plain_words(problem: str, context: str, lines: list[str], number: int, colu
     """The parser's complaint in the words of somebody who writes rules; it stopped in line `number` at `column`."""
     line, above = lines[number], lines[max(number - 1, 0)]
     before = line[:column].rstrip()
-    if line.startswith("%"):
-        return "a YAML directive is not allowed", "remove the line"
     if "mapping values are not allowed" in problem:
         if ": " not in before and ": " in above:
             return (
