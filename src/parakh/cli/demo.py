@@ -113,8 +113,9 @@ def _simulate(folder: Path, events: int, seed: int, console: Console) -> Simulat
     console.print(
         f"  {bold(thousands(simulated.total))} events of {plural(simulated.customers, 'customer')}, "
         f"{simulated.first_event} to {simulated.last_event}; every person and number is invented.",
-        f"  {bold(thousands(simulated.fraud_total))} of {thousands(simulated.judged)} payments and transfers are frauds, "
-        f"worth {bold(short_money(simulated.fraud_amount_minor, simulated.currency))}. Parakh does not know which.",
+        f"  {bold(thousands(simulated.fraud_total))} of {thousands(simulated.judged)} payments and transfers "
+        f"are frauds, worth {bold(short_money(simulated.fraud_amount_minor, simulated.currency))}. "
+        "Parakh does not know which.",
     )
     return simulated
 
@@ -201,25 +202,25 @@ def _tell(
     return stories
 
 
-def _choose(judged: dict[str, Judged]) -> dict[tuple[str, str], str]:
-    """Three stopped frauds of different kinds, and their truth in words: of each kind the one that most rules hit.
+def _choose(judged: dict[str, Judged]) -> dict[tuple[int, int], str]:
+    """Three stopped frauds of different kinds by the hash of their id, and what they were in words.
 
-    Of equals the latest is taken: its windows have had the most time to fill.
+    Of each kind the one that was judged most severely and hit by most rules; of equals the latest, whose windows have
+    had the most time to fill.
     """
-    chosen: dict[tuple[str, str], str] = {}
+    chosen: dict[tuple[int, int], str] = {}
     for kind in _STORIES:
         best: tuple[int, int, int] | None = None
-        where: tuple[str, str] | None = None
-        for name, item in judged.items():
+        where: tuple[int, int] | None = None
+        for item in judged.values():
             if kind not in item.facts.kinds:
                 continue
             rows = item.facts.kind[item.row] == item.facts.kinds.index(kind)
-            ids = {row: text for text, row in item.facts.rows.items()}
             hits = np.bitwise_count(item.hits).sum(axis=1)
             for i in np.flatnonzero(rows & (item.outcome > 0)):
                 rank = (int(item.outcome[i]), int(hits[i]), int(item.time_us[i]))
                 if best is None or rank > best:
-                    best, where = rank, (name, ids[int(item.row[i])])
+                    best, where = rank, item.facts.hash(int(item.row[i]))
         if where is not None and len(chosen) < 3:
             chosen[where] = f"fraud: {kind.replace('_', ' ')}"
     return chosen

@@ -14,7 +14,7 @@ import numpy as np
 from parakh.cli.console import OUTCOME_STYLES, Console, clean, cut, dim, outcome
 from parakh.cli.verdicts import Facts, Verdicts
 from parakh.cli.words import moment, money, percent, short_money, thousands
-from parakh.decisions.decisions import Decision, Decisions
+from parakh.decisions.decisions import Decision, Decisions, Part
 from parakh.rules.definition import Rule
 
 if TYPE_CHECKING:
@@ -117,18 +117,18 @@ class LiveView:
 
     def _gather(self, decisions: Decisions) -> None:
         """Keep the last stops of the batch."""
-        stops: list[tuple[int, int]] = []
+        stops: list[tuple[int, Part, int]] = []
         for part in decisions.parts:
             self.clock_us = max(self.clock_us, int(part.event_time_us.max(initial=0)))
             stopped = np.flatnonzero(part.judgement.outcome > 0)[-_LATEST:]
-            stops += [(int(part.position[i]), int(i)) for i in stopped]
-        for position, _ in sorted(stops)[-_LATEST:]:
-            self.latest.append(self._stop(decisions[position]))
+            stops += [(int(part.position[i]), part, int(i)) for i in stopped]
+        for position, part, i in sorted(stops, key=lambda stop: stop[0])[-_LATEST:]:
+            self.latest.append(self._stop(decisions[position], part, i))
 
-    def _stop(self, decision: Decision) -> Stop:
+    def _stop(self, decision: Decision, part: Part, i: int) -> Stop:
         facts = self.facts.get(decision.event_type)
-        row = facts.rows.get(decision.event_id, -1) if facts is not None else -1
         amount, fraud = "", None
+        row = int(facts.ids.find(part.id_hi[i : i + 1], part.id_lo[i : i + 1])[0]) if facts is not None else -1
         if facts is not None and row >= 0:
             amount = money(int(facts.amount[row]), facts.currency)
             known = int(facts.fraud[row])
@@ -137,13 +137,7 @@ class LiveView:
         rule = self.rules.get(name) if kind == "rule" else None
         why = (rule.text or rule.name) if rule is not None else f"score {decision.score or 0:.2f}"
         return Stop(
-            round(decision.event_time.timestamp() * 1e6),
-            decision.event_type,
-            decision.event_id,
-            decision.outcome,
-            amount,
-            why,
-            fraud,
+            int(part.event_time_us[i]), decision.event_type, decision.event_id, decision.outcome, amount, why, fraud
         )
 
     def line(self) -> str:

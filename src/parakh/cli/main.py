@@ -97,7 +97,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; what goes wrong is told on stderr, and the exit code returned. Never a traceback."""
     error_console = Console.stderr()
     try:
-        code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        given = list(arguments) if arguments is not None else None
+        code = cli.main(args=given, prog_name="parakh", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else OK
     except click.exceptions.Exit as leave:

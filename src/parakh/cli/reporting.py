@@ -79,7 +79,8 @@ def _figures(totals: Totals, currency: str, events: int, speed: int) -> tuple[Fi
     wrong = totals.stopped - totals.frauds_stopped
     alarms = f"{wrong / totals.frauds_stopped:.1f}" if totals.frauds_stopped else "–"
     return (
-        Figure("Fraud stopped", short_money(caught, currency), f"{percent(caught, whole)} of {short_money(whole, currency)}", "good"),
+        Figure("Fraud stopped", short_money(caught, currency),
+               f"{percent(caught, whole)} of {short_money(whole, currency)}", "good"),
         Figure("Fraud that passed", short_money(whole - caught, currency),
                plural(totals.frauds - totals.frauds_stopped, "event"), "bad"),
         Figure("Right when it stops", percent(totals.frauds_stopped, totals.stopped),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from parakh.cli.report.data import OUTCOMES, Kind, Movement, RuleLine, Tally
 from parakh.cli.words import day
 from parakh.decisions.decisions import Decisions, Part
+from parakh.events.ids import IdIndex
 from parakh.rules.definition import Rule
 
 __all__ = ["Facts", "Totals", "Verdicts", "good_people_changed", "movements"]
@@ -26,18 +27,24 @@ _DAY_US = 86_400_000_000
 class Facts:
     """What is known of the events of one type, one element an event.
 
-    `rows` finds an event by its id. `amount` is in minor units, 0 where there is none; `person` a number for whom the
-    event belongs to, -1 for nobody; `fraud` 1 or 0, -1 where nothing is known; `kind` an index into `kinds`, or -1.
+    `ids` finds an event's row by the hash of its id. `amount` is in minor units, 0 where there is none; `person` a
+    number for whom the event belongs to, -1 for nobody; `fraud` 1 or 0, -1 where nothing is known; `kind` an index into
+    `kinds`, or -1.
     """
 
     event_type: str
     currency: str
-    rows: Mapping[str, int]
+    ids: IdIndex
     amount: NDArray[np.int64]
     person: NDArray[np.int64]
     fraud: NDArray[np.int8]
     kind: NDArray[np.int16]
     kinds: tuple[str, ...] = ()
+    hashes: NDArray[np.uint64]  # two words an event: the hash of its id
+
+    def hash(self, row: int) -> tuple[int, int]:
+        """The hash of the id of the event in a row."""
+        return int(self.hashes[row, 0]), int(self.hashes[row, 1])
 
 
 @dataclass(slots=True)
@@ -124,7 +131,7 @@ class Verdicts:
                 self._take(facts, part)
 
     def _take(self, facts: Facts, part: Part) -> None:
-        found = np.fromiter((facts.rows.get(name, -1) for name in part.id_texts()), np.int64, len(part))
+        found = facts.ids.find(part.id_hi, part.id_lo)
         known = found >= 0
         row = found[known]
         outcome = part.judgement.outcome[known]
