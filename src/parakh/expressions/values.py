@@ -67,14 +67,16 @@ def iso_time(microseconds: int) -> str:
 
 
 def to_word(value: Value, type: Type, strings: Dictionary) -> int:
-    """The word that holds a value of a type; ValueError where the value is not of the type.
+    """The word that holds a value of a type (NULL as its column holds it); ValueError where the value is not of the type.
 
     >>> from parakh.expressions.types import money
     >>> to_word(5.25, money("INR"), None), to_word("2024-01-31", Type(Kind.TIMESTAMP), None)
     (525, 1706659200000000)
+    >>> from_word(to_word(None, Type(Kind.NUMBER), None), Type(Kind.NUMBER), None) is None
+    True
     """
     if value is None:
-        return NULL_WORD
+        return _bits(math.nan) if type.is_float else NULL_WORD
     match type.kind:
         case Kind.STRING:
             if isinstance(value, bool | float):
