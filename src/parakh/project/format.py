@@ -7,6 +7,7 @@ where it would not say exactly the same, with the same comments, the document is
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -142,6 +143,7 @@ class _Layout:
         self.source = source
         self.root = root
         self.comments = _comments(source, root)
+        self.starts = [comment.start for comment in self.comments]
         self.around: dict[int, _Around] = {}
         self.tails: dict[int, list[_Comment]] = {}
 
@@ -166,7 +168,7 @@ class _Layout:
         for index, (child, at, value) in enumerate(children):
             around = _Around()
             begin = self._dash(at) if isinstance(node, Sequence) else at
-            around.above = [c for c in self.comments if position <= c.start < begin and c.own_line]
+            around.above = [c for c in self._between(position, begin) if c.own_line]
             first = around.above[0].start if around.above else begin
             around.blank = _after_blank(self.source, first)
             around.gap = bool(around.above) and _after_blank(self.source, begin)
@@ -176,22 +178,25 @@ class _Layout:
             line_end = self.source.find("\n", max(end, at))
             if isinstance(value, Scalar) and value.style in ("|", ">"):
                 line_end = -1  # a comment in a block's header is part of what is copied
-            around.beside = next(
-                (c for c in self.comments if not c.own_line and max(end, at) <= c.start < max(line_end, 0)), None
-            )
+            beside = self._between(max(end, at), max(line_end, 0))
+            around.beside = next((comment for comment in beside if not comment.own_line), None)
             position = max(value.end, at) if not _is_block(value) else at
             if _is_block(value) and isinstance(value, Mapping | Sequence):
-                column = value.column - 1 if isinstance(value, Mapping) else max(value.column - 1, 0)
+                column = value.column - 1
                 inside = max((item.end for item in _leaves(value)), default=at)
                 tail = []
-                for comment in self.comments:
-                    if inside <= comment.start < next_at and comment.own_line:
-                        if comment.column < column or (isinstance(node, Sequence) and comment.column < column):
+                for comment in self._between(inside, next_at):
+                    if comment.own_line:
+                        if comment.column < column:
                             break
                         tail.append(comment)
                 self._attach(value, at, tail[-1].start + 1 if tail else inside)
                 position = tail[-1].start + 1 if tail else inside
-        self.tails[id(node)] = [c for c in self.comments if position <= c.start < stop and c.own_line]
+        self.tails[id(node)] = [c for c in self._between(position, stop) if c.own_line]
+
+    def _between(self, start: int, stop: int) -> list[_Comment]:
+        """The comments in [start, stop)."""
+        return self.comments[bisect_left(self.starts, start) : bisect_left(self.starts, stop)]
 
     def _dash(self, at: int) -> int:
         """Where the dash of an item stands."""
@@ -264,7 +269,7 @@ class _Layout:
         """A { } or [ ] on one line; None where that cannot be without changing it."""
         if isinstance(node, Scalar):
             return self.source[node.start : node.end] if node.one_line and not node.is_empty else None
-        if any(node.start <= comment.start < node.end for comment in self.comments):
+        if self._between(node.start, node.end):
             return None
         if isinstance(node, Sequence):
             items = [self._joined(item, _item_shape(shape)) for item in node.items]
