@@ -138,8 +138,6 @@ class _Row:
         for name in typed.names:
             type = scope.columns[name]
             given.append((layout.add(name, type).slot, to_word(values.get(name), type, self._strings)))
-            if type.is_float and given[-1][1] == NULL_WORD:
-                given[-1] = (given[-1][0], int(np.array(np.nan).view(np.int64)))
         time = layout.add("", TIMESTAMP).slot
         given.append((time, NULL_WORD if at_us is None else at_us))
         builder = ProgramBuilder(layout, references, time)

@@ -67,7 +67,7 @@ def iso_time(microseconds: int) -> str:
 
 
 def to_word(value: Value, type: Type, strings: Dictionary) -> int:
-    """The word that holds a value of a type (NULL as its column holds it); ValueError where the value is not of the type.
+    """The word that holds a value, NULL as a column of the type holds it; ValueError where it is not of the type.
 
     >>> from parakh.expressions.types import money
     >>> to_word(5.25, money("INR"), None), to_word("2024-01-31", Type(Kind.TIMESTAMP), None)
