@@ -40,12 +40,12 @@ def judged(outcome: list[int], row: list[int] | None = None) -> Judged:
     )
 
 
-def test_totals_tell_frauds_from_good_and_leave_the_unknown_aside() -> None:
+def test_totals_take_what_is_not_known_to_be_fraud_for_good() -> None:
     totals = Totals()
     totals.add(facts(), np.arange(6), np.array([BLOCK, BLOCK, ALLOW, REVIEW, ALLOW, BLOCK], np.int8))
     assert (totals.decided, totals.stopped, totals.frauds, totals.frauds_stopped) == (6, 4, 2, 1)
     assert (totals.fraud_amount, totals.fraud_amount_stopped, totals.fraud_amount_passed) == (700, 200, 500)
-    assert (totals.good, totals.good_stopped) == (3, 2)
+    assert (totals.good, totals.good_stopped) == (4, 3)
 
 
 def test_days_kinds_and_outcomes_add_up() -> None:

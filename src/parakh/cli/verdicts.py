@@ -49,7 +49,7 @@ class Facts:
 
 @dataclass(slots=True)
 class Totals:
-    """Running sums over all judged types: amounts in minor units, events and good events stopped."""
+    """Running sums over all judged types; amounts in minor units. Good is what is not known to be fraud."""
 
     decided: int = 0
     stopped: int = 0
@@ -70,8 +70,8 @@ class Totals:
         self.frauds_stopped += int((fraud & stop).sum())
         self.fraud_amount += int(amount[fraud].sum())
         self.fraud_amount_stopped += int(amount[fraud & stop].sum())
-        self.good += int((facts.fraud[rows] == 0).sum())
-        self.good_stopped += int(((facts.fraud[rows] == 0) & stop).sum())
+        self.good += int((~fraud).sum())
+        self.good_stopped += int((~fraud & stop).sum())
 
     @property
     def fraud_amount_passed(self) -> int:
