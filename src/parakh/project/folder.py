@@ -29,7 +29,7 @@ from parakh.rules.definition import LookupTable, Rule, ValueList
 
 _Kind = TypeVar("_Kind")
 
-__all__ = ["Cache", "Loaded", "gather", "read_folder"]
+__all__ = ["Cache", "Loaded", "definition_files", "gather", "read_folder"]
 
 MAX_FILES = 10_000
 MAX_NAMED_BYTES = 256 * 2**20
@@ -130,14 +130,10 @@ class _FolderReading:
         return settings or nameless
 
     def _paths(self) -> list[Path]:
-        """The YAML files of the folders that are read, in the order of their paths."""
-        paths = list[Path]()
-        for folder in FOLDERS:
-            paths.extend(_yaml_files(self.root / folder))
-            if len(paths) > MAX_FILES:
-                self.problems.append(Problem(f"{folder}/ takes the project over {MAX_FILES:,} files"))
-                break
-        return sorted(paths, key=lambda path: path.relative_to(self.root).parts)
+        paths = definition_files(self.root)
+        if len(paths) > MAX_FILES:
+            self.problems.append(Problem(f"the project has {len(paths):,} files; at most {MAX_FILES:,} are read"))
+        return paths[:MAX_FILES]
 
     def _misplaced(self) -> None:
         """Definitions where nobody would read them: in the root, or in a folder whose name is nearly right."""
@@ -278,6 +274,12 @@ def gather(settings: Settings, definitions: list[Definition]) -> Definitions:
         lists=of(ValueList),
         tables=of(LookupTable),
     )
+
+
+def definition_files(root: Path) -> list[Path]:
+    """The files of definitions in a project's folder, in the project's order: by their paths."""
+    paths = [path for folder in FOLDERS for path in _yaml_files(root / folder)]
+    return sorted(paths, key=lambda path: path.relative_to(root).parts)
 
 
 def _yaml_files(folder: Path) -> Iterator[Path]:

@@ -45,6 +45,39 @@ class Values:
         return key in self.given
 
 
+class QuotedText(SourceText):
+    """A text that was written with escapes: `longer` has, for each, its offset and how many more characters it took."""
+
+    __slots__ = ("longer",)
+    longer: tuple[tuple[int, int], ...]
+
+    def __new__(cls, text: str, place: Place, longer: tuple[tuple[int, int], ...] = ()) -> QuotedText:
+        self = super().__new__(cls, text, place)
+        assert isinstance(self, QuotedText)
+        self.longer = longer
+        return self
+
+    def at(self, offset: int) -> Place:
+        place = super().at(offset)
+        more = sum(extra for before, extra in self.longer if before < offset)
+        return Place(place.file, place.line, place.column + more)
+
+
+def _escapes(written: str, quote: str) -> tuple[tuple[int, int], ...]:
+    """Where a quoted text of one line has escapes: offset in what is read, and characters more in what is written.
+
+    >>> _escapes("it''s", "'"), _escapes("a\\\\u0041b", '"')
+    (((2, 1),), ((1, 5),))
+    """
+    pattern = "''" if quote == "'" else r"\\(?:x..|u.{4}|U.{8}|.)"
+    found, gone = list[tuple[int, int]](), 0
+    for escape in re.finditer(pattern, written):
+        extra = len(escape.group()) - 1
+        found.append((escape.start() - gone, extra))
+        gone += extra
+    return tuple(found)
+
+
 TYPE_WORDS = {
     "str": "string", "text": "string", "varchar": "string", "char": "string", "uuid": "string", "enum": "string",
     "bool": "boolean", "int": "integer", "int64": "integer", "bigint": "integer", "long": "integer", "float": "number",
@@ -94,6 +127,7 @@ def unbalanced(text: str) -> bool:
     return depth != 0 or bool(quote)
 
 
+_NULLS = ("null", "Null", "NULL", "~")
 _DANGLING = re.compile(r"(?:[-+*/%=<>(,]|\b(?:and|or|not|in|is|like|between|then|else|when))\s*$", re.IGNORECASE)
 
 
@@ -250,6 +284,8 @@ class Reading:
             return self.problem(
                 f"{what} must be one value, not {'a list' if isinstance(node, Sequence) else 'a mapping'}", node
             )
+        if not node.style and node.text in _NULLS and not isinstance(shape, keys.Value):
+            return self.problem(f"{what} cannot be {node.text}", node, hint="leave the key out")
         if node.is_empty:
             hint = "write null where it is unknown" if isinstance(shape, keys.Value) else ""
             return self.problem(f"{what} has no value", node, text="", hint=hint)
@@ -332,9 +368,14 @@ class Reading:
 
     def _source(self, node: Scalar) -> SourceText:
         text = node.text
+        place = Place(self.file, node.text_line, node.text_column)
         if node.style in ("|", ">"):
             text = text.rstrip("\n")
-        return SourceText(text, Place(self.file, node.text_line, node.text_column))
+        elif node.style and node.one_line:
+            longer = _escapes(self.text[node.start + 1 : node.end - 1], node.style)
+            if longer:
+                return QuotedText(text, place, longer)
+        return SourceText(text, place)
 
     # -- expressions --------------------------------------------------------------------------------------------------
 
