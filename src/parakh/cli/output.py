@@ -5,6 +5,7 @@ NDJSON is put together a column at a time: what a value is as JSON is asked once
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
@@ -89,6 +90,8 @@ class Output:
                 self._file.flush()
             return
         if kind is not None:
+            with contextlib.suppress(OSError, pa.ArrowException):
+                self._sink.close()
             self._file.close()
             self._partial.unlink(missing_ok=True)
             return
