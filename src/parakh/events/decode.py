@@ -79,7 +79,8 @@ class Decoder:
 
     `layout` names the slots of the fields that later stages read (see `lay_out`); a field without a slot is checked and
     is part of the digest, but goes nowhere. `parakh.expressions.types` says what the words mean.
-    An event more than FUTURE_US after `started_us` (None: no bound) or before `earliest_us` is refused.
+    An event more than FUTURE_US after `started_us` (None: no bound) or before `earliest_us` is refused, and one without
+    an id unless `id_optional`.
 
     >>> from parakh.events.definition import Field
     >>> from parakh.expressions.types import STRING, TIMESTAMP, money
@@ -104,6 +105,7 @@ class Decoder:
         *,
         started_us: int | None = None,
         earliest_us: int = _EARLIEST_US,
+        id_optional: bool = False,
     ) -> None:
         self.event_type = event_type
         self.strings = strings
@@ -113,7 +115,7 @@ class Decoder:
         self._salt = id_salt(event_type.name)
         self._meta = np.zeros(3, np.int64)
         self._meta[0] = earliest_us
-        self._meta[2] = int(self.schema.has_id)
+        self._meta[2] = int(self.schema.has_id and not id_optional)
         self._seen = np.zeros(len(self.schema.items) + self.schema.nodes.shape[0] + 1, np.int64)
         self._stack = np.zeros(DEEPEST + 1, np.int64)
         self._ordinal = 0
@@ -306,7 +308,7 @@ class Decoder:
                 time = value
         if constants:
             return Reason.BAD_JSON, None
-        if self.schema.has_id and not identity:
+        if self._meta[2] and not identity:
             return Reason.MISSING_ID, None
         if not isinstance(time, int):
             return Reason.MISSING_TIME, None
@@ -314,7 +316,7 @@ class Decoder:
             return Reason.TIME_BEFORE_EARLIEST, None
         if time > self._meta[1]:
             return Reason.TIME_IN_FUTURE, None
-        return Reason.OK, None if identity is None else identity.encode()
+        return Reason.OK, identity.encode() if identity else None
 
     def _word(self, item: SchemaField, value: int | float | str) -> tuple[int, int]:
         """A value's word in the frame and its content (unsigned) in the digest; they differ for strings alone."""

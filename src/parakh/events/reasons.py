@@ -37,7 +37,7 @@ class Reason(enum.IntEnum):
 
     text: str
 
-    def __new__(cls, number: int, text: str) -> Reason:
+    def __new__(cls, number: int, text: str = "") -> Reason:
         self = int.__new__(cls, number)
         self._value_ = number
         self.text = text

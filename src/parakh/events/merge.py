@@ -1,0 +1,461 @@
+"""Several streams of events and their labels in one order, the order of the log: what the engine takes, batch by batch.
+
+    merger = Merger(streams, labels=read_labels(...), label_delay_us=None)
+    words = np.empty((slots, batch_size), np.int64)          # the engine's frame
+    while (batch := merger.next(words)) is not None:
+        for part in batch.parts:                             # one an event type: rows [start, stop) of the frame
+            part.decoded.problem                             # not 0: quarantined; quarantine_part(part, quarantine)
+        batch.kinds, batch.rows                              # entry by entry: an event's row, or LABEL and its number
+        batch.labels                                         # LabelRows that `rows` of label entries number
+
+Types are merged by each stream's running maximum of event time, ties in the order of the streams. Labels stand before
+the first event at which that clock has reached their known_at; one that stood in its event's own row (with a delay)
+never before its event. Neither the size of batches nor that of chunks nor how files are split changes the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from parakh.errors import InputError
+from parakh.events.chunks import Chunk
+from parakh.events.decode import Decoded, Decoder
+from parakh.events.labels import LabelRows
+from parakh.events.quarantine import Quarantine
+from parakh.events.reasons import Reason
+from parakh.events.schema import ROLE_LABEL
+from parakh.events.sources import Source
+from parakh.expressions.kernels import kernel
+from parakh.expressions.types import NULL_WORD
+
+__all__ = ["LABEL", "EventPart", "LogBatch", "Merger", "Stream", "quarantine_part"]
+
+LABEL = 255
+"""The kind of an entry that is a label; that of an event is the index of its type."""
+
+_STAGE_ROWS = 8_192
+_FIRST = NULL_WORD
+# Columns of a label that waits for its time (rows of the heap).
+_KNOWN, _SEQUENCE, _TYPE, _NUMBER, _HIGH, _LOW, _VALUE, _WAITING = range(8)
+# Counters of the merge.
+_SIZE, _SERIAL, _NEXT_LABEL, _ENTRIES, _LABELS, _COUNTERS = range(6)
+_DONE, _FULL = -1, -2
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """All events of one type, in order. `type_index` is the kind of its entries (below LABEL)."""
+
+    type_index: int
+    decoder: Decoder
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Decoded rows of one chunk that were not all taken yet."""
+
+    chunk: Chunk
+    first: int
+    words: npt.NDArray[np.int64]
+    decoded: Decoded
+
+
+@dataclass(frozen=True, slots=True)
+class EventPart:
+    """The events of one type in a batch: rows [start, stop) of the frame; entry i of `decoded` is row start + i."""
+
+    type_index: int
+    start: int
+    stop: int
+    decoded: Decoded
+    decoder: Decoder
+    pieces: tuple[tuple[Chunk, int, int], ...]  # (chunk, first row in it, how many rows)
+
+    @property
+    def count(self) -> int:
+        return self.stop - self.start
+
+    def origin(self, index: int) -> tuple[Chunk, int]:
+        """The chunk that an event of the part was read from, and its row there."""
+        for chunk, first, count in self.pieces:
+            if index < count:
+                return chunk, first + index
+            index -= count
+        raise IndexError("the part has no such event")
+
+
+@dataclass(frozen=True, slots=True)
+class LogBatch:
+    """Entries of the log, in order.
+
+    kinds: uint8, the event type's index or LABEL.
+    rows: int32, an event's row in the frame, a label's number in `labels`.
+    """
+
+    kinds: npt.NDArray[np.uint8]
+    rows: npt.NDArray[np.int32]
+    parts: tuple[EventPart, ...]
+    labels: LabelRows
+
+    @property
+    def count(self) -> int:
+        return int(self.kinds.shape[0])
+
+    @classmethod
+    def of_chunk(cls, type_index: int, decoder: Decoder, chunk: Chunk, words: npt.NDArray[np.int64]) -> LogBatch:
+        """The events of one chunk alone, decoded into the first rows of a frame: what a live engine takes."""
+        count = chunk.count
+        decoded = chunk.decode(decoder, 0, count, words, 0)
+        part = EventPart(type_index, 0, count, decoded, decoder, ((chunk, 0, count),))
+        kinds = np.full(count, type_index, np.uint8)
+        return cls(kinds, np.arange(count, dtype=np.int32), (part,), LabelRows.empty())
+
+
+def quarantine_part(part: EventPart, quarantine: Quarantine) -> int:
+    """Put the events of a part that could not be decoded into quarantine; answers how many."""
+    refused = np.flatnonzero(part.decoded.problem)
+    for index in refused.tolist():
+        chunk, row = part.origin(index)
+        field = int(part.decoded.problem_field[index])
+        quarantine.add(
+            Reason(int(part.decoded.problem[index])),
+            field=part.decoder.names[field] if field >= 0 else "",
+            event_type=part.decoder.event_type.name,
+            source=chunk.file,
+            line=chunk.line(row),
+            raw=chunk.raw(row),
+        )
+    return int(refused.size)
+
+
+class Merger:
+    """The log of several streams. Label columns become known `label_delay_us` after their event (None: never).
+
+    At most `stage_rows` events of each stream are decoded ahead.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        *,
+        labels: LabelRows | None = None,
+        label_delay_us: int | None = None,
+        stage_rows: int = _STAGE_ROWS,
+    ) -> None:
+        kinds = [stream.type_index for stream in streams]
+        if len(set(kinds)) != len(kinds) or not all(0 <= kind < LABEL for kind in kinds):
+            raise AssertionError("streams have types of their own, below LABEL")
+        self.streams = tuple(streams)
+        self._labels = LabelRows.empty() if labels is None else labels
+        self._delay_us = label_delay_us
+        self._stage_rows = stage_rows
+        self._stages: list[_Stage | None] = [None] * len(streams)
+        self._chunks = [_pieces(stream.source, stage_rows) for stream in streams]
+        self._kinds = np.array(kinds, np.int64)
+        self._heads = np.zeros(len(streams), np.int64)
+        self._stops = np.zeros(len(streams), np.int64)
+        self._ended = np.zeros(len(streams), np.uint8)
+        self._clocks = np.full(len(streams), _FIRST, np.int64)
+        labelled = [_label_items(stream.decoder) for stream in streams] if label_delay_us is not None else []
+        self._most_labels = max((len(items) for items in labelled), default=0)
+        self._label_items = labelled or [()] * len(streams)
+        # Of each stage: clock, time, id (2), then the label words; one row a stream, so that one kernel sees them all.
+        self._keys = np.empty((len(streams), 4 + 2 * self._most_labels, stage_rows), np.int64)
+        self._heap = np.empty((64, _WAITING), np.int64)
+        self._counters = np.zeros(_COUNTERS, np.int64)
+        self._broken: InputError | None = None
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of all sources read so far."""
+        return sum(stream.source.read_bytes for stream in self.streams)
+
+    @property
+    def total_bytes(self) -> int | None:
+        """Bytes of all sources; None where one of them is not known."""
+        sizes = [stream.source.total_bytes for stream in self.streams]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def next(self, words: npt.NDArray[np.int64], limit: int | None = None) -> LogBatch | None:
+        """The next entries, at most `limit` (the frame's capacity); None after the last one.
+
+        The events' fields are put into `words`; a frame has as many slots as the widest layout. Raises InputError where
+        a source breaks off, after all that stood before the break was given.
+        """
+        if self._broken is not None:
+            raise self._broken
+        limit = words.shape[1] if limit is None else min(limit, words.shape[1])
+        if limit < 1:
+            raise AssertionError("a batch has room for one entry at least")
+        kinds, rows = np.empty(limit, np.uint8), np.empty(limit, np.int32)
+        label_of = np.empty(limit, np.int64)
+        popped = np.empty((limit if self._most_labels else 0, _WAITING), np.int64)
+        taken = np.zeros(len(self.streams), np.int64)
+        segments: list[list[tuple[_Stage, int, int]]] = [[] for _ in self.streams]
+        self._counters[_ENTRIES] = self._counters[_LABELS] = 0
+        self._reserve(limit * self._most_labels)
+        while True:
+            before = self._heads.copy()
+            wanting = _merge(
+                self._keys, self._heads, self._stops, self._ended, self._kinds, self._labels.known_at, self._heap,
+                self._counters, taken, kinds, rows, label_of, popped, self._delay_us or 0, self._most_labels,
+            )  # fmt: skip
+            for number, stage in enumerate(self._stages):
+                if stage is not None and self._heads[number] > before[number]:
+                    segments[number].append((stage, int(before[number]), int(self._heads[number])))
+            if wanting < 0:
+                break
+            try:
+                self._load(int(wanting))
+            except InputError as error:
+                self._broken = error
+                break
+        entries = int(self._counters[_ENTRIES])
+        if entries == 0:
+            if self._broken is not None:
+                raise self._broken
+            return None
+        return self._batch(kinds[:entries], rows[:entries], label_of, popped, segments, words)
+
+    def _load(self, number: int) -> None:
+        """Decode the next rows of a stream, or see that it has ended."""
+        found = next(self._chunks[number], None)
+        self._heads[number] = self._stops[number] = 0
+        if found is None:
+            self._ended[number] = 1
+            self._stages[number] = None
+            return
+        chunk, start, stop = found
+        decoder = self.streams[number].decoder
+        slots = max((item.slot for item in decoder.schema.items if item.role != ROLE_LABEL), default=-1) + 1
+        stage_words = np.empty((slots, stop - start), np.int64)
+        decoded = chunk.decode(decoder, start, stop, stage_words, 0)
+        self._stages[number] = _Stage(chunk, start, stage_words, decoded)
+        count = stop - start
+        keys = self._keys[number]
+        np.maximum.accumulate(decoded.times, out=keys[0, :count])
+        np.maximum(keys[0, :count], self._clocks[number], out=keys[0, :count])
+        self._clocks[number] = keys[0, count - 1]
+        keys[1, :count] = decoded.times
+        keys[2, :count] = decoded.id_hi.view(np.int64)
+        keys[3, :count] = decoded.id_lo.view(np.int64)
+        for place, (name, index) in enumerate(self._label_items[number]):
+            # Beside each word whether it is a label at all: not in a refused row, and not NULL.
+            values = decoded.labels[name]
+            given = ~np.isnan(values) if values.dtype == np.float64 else values != NULL_WORD
+            keys[4 + 2 * place, :count] = np.where(given & (decoded.problem == 0), index, -1)
+            keys[5 + 2 * place, :count] = values.view(np.int64)
+        for place in range(len(self._label_items[number]), self._most_labels):
+            keys[4 + 2 * place, :count] = -1
+        self._stops[number] = count
+
+    def _reserve(self, more: int) -> None:
+        needed = int(self._counters[_SIZE]) + more
+        if needed > self._heap.shape[0]:
+            heap = np.empty((max(needed, self._heap.shape[0] * 3 // 2), _WAITING), np.int64)
+            heap[: self._heap.shape[0]] = self._heap
+            self._heap = heap
+
+    def _batch(
+        self,
+        kinds: npt.NDArray[np.uint8],
+        rows: npt.NDArray[np.int32],
+        label_of: npt.NDArray[np.int64],
+        popped: npt.NDArray[np.int64],
+        segments: list[list[tuple[_Stage, int, int]]],
+        words: npt.NDArray[np.int64],
+    ) -> LogBatch:
+        """Put the rows of each type side by side into the frame."""
+        parts = []
+        base = np.zeros(256, np.int32)
+        start = 0
+        for number in np.argsort(self._kinds, kind="stable").tolist():
+            pieces = segments[number]
+            if not pieces:
+                continue
+            stream = self.streams[number]
+            base[stream.type_index] = stop = start
+            for stage, first, last in pieces:
+                for item in stream.decoder.schema.items:
+                    if item.slot >= 0 and item.role != ROLE_LABEL:
+                        words[item.slot, stop : stop + last - first] = stage.words[item.slot, first:last]
+                stop += last - first
+            origins = tuple((stage.chunk, stage.first + first, last - first) for stage, first, last in pieces)
+            decoded = _joined([(stage.decoded, first, last) for stage, first, last in pieces])
+            parts.append(EventPart(stream.type_index, start, stop, decoded, stream.decoder, origins))
+            start = stop
+        rows += base[kinds]
+        labels = self._taken_labels(label_of[: int(self._counters[_LABELS])], popped)
+        return LogBatch(kinds, rows, tuple(parts), labels)
+
+    def _taken_labels(self, label_of: npt.NDArray[np.int64], popped: npt.NDArray[np.int64]) -> LabelRows:
+        if not label_of.size:
+            return LabelRows.empty()
+        labels = LabelRows.empty(label_of.size)
+        of_file = label_of >= 0
+        read = self._labels.take(label_of[of_file])
+        own = popped[-1 - label_of[~of_file]]
+        for values, from_file, from_event in (
+            (labels.event_type, read.event_type, own[:, _TYPE]), (labels.label, read.label, own[:, _NUMBER]),
+            (labels.entity, read.entity, -1), (labels.key, read.key, NULL_WORD),
+            (labels.id_hi, read.id_hi, own[:, _HIGH].view(np.uint64)),
+            (labels.id_lo, read.id_lo, own[:, _LOW].view(np.uint64)), (labels.value, read.value, own[:, _VALUE]),
+            (labels.rank, read.rank, 0), (labels.known_at, read.known_at, own[:, _KNOWN]),
+            (labels.place, read.place, -1),
+        ):  # fmt: skip
+            values[of_file] = from_file
+            values[~of_file] = from_event
+        return labels
+
+
+def _pieces(source: Source, rows: int) -> Iterator[tuple[Chunk, int, int]]:
+    for chunk in source:
+        for start in range(0, chunk.count, rows):
+            yield chunk, start, min(start + rows, chunk.count)
+
+
+def _label_items(decoder: Decoder) -> tuple[tuple[str, int], ...]:
+    """The label columns of a type and their index among its labels."""
+    labels = decoder.event_type.labels
+    return tuple((label.name, index) for index, label in enumerate(labels) if label.source is not None)
+
+
+def _joined(pieces: list[tuple[Decoded, int, int]]) -> Decoded:
+    """The decoded rows of several stages as one; their ids' texts are copied together."""
+
+    def column(name: str) -> npt.NDArray[Any]:
+        arrays = [getattr(decoded, name)[first:last] for decoded, first, last in pieces]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+    lengths = column("id_lengths")
+    sizes = np.maximum(lengths, 0)
+    starts = np.cumsum(sizes) - sizes
+    buffer = np.empty(int(sizes.sum()) + 8, np.uint8)
+    place = 0
+    for decoded, first, last in pieces:
+        _gather(decoded.id_buffer, decoded.id_starts[first:last], sizes[place:], starts[place:], buffer)
+        place += last - first
+    names = pieces[0][0].labels
+    return Decoded(
+        lengths.shape[0], column("problem"), column("problem_field"), column("id_hi"), column("id_lo"),
+        column("digest"), column("times"), buffer, starts, lengths,
+        {name: np.concatenate([decoded.labels[name][first:last] for decoded, first, last in pieces]) for name in names},
+    )  # fmt: skip
+
+
+@kernel
+def _gather(buffer: Any, starts: Any, sizes: Any, places: Any, out: Any) -> None:
+    for index in range(starts.shape[0]):
+        for byte in range(sizes[index]):
+            out[places[index] + byte] = buffer[starts[index] + byte]
+
+
+@kernel
+def _before(heap: Any, left: Any, right: Any) -> Any:
+    if heap[left, _KNOWN] != heap[right, _KNOWN]:
+        return heap[left, _KNOWN] < heap[right, _KNOWN]
+    return heap[left, _SEQUENCE] < heap[right, _SEQUENCE]
+
+
+@kernel
+def _swap(heap: Any, left: Any, right: Any) -> None:
+    for item in range(_WAITING):
+        heap[left, item], heap[right, item] = heap[right, item], heap[left, item]
+
+
+@kernel
+def _pop(heap: Any, size: Any) -> None:
+    """Take the first of a heap of `size` out, to its last place."""
+    size -= 1
+    _swap(heap, 0, size)
+    here = 0
+    while True:
+        child = 2 * here + 1
+        if child >= size:
+            return
+        if child + 1 < size and _before(heap, child + 1, child):
+            child += 1
+        if not _before(heap, child, here):
+            return
+        _swap(heap, child, here)
+        here = child
+
+
+@kernel
+def _push(heap: Any, size: Any) -> None:
+    """Bring the entry in the place after a heap of `size` into the heap."""
+    here = size
+    while here > 0 and _before(heap, here, (here - 1) // 2):
+        _swap(heap, here, (here - 1) // 2)
+        here = (here - 1) // 2
+
+
+@kernel
+def _merge(
+    keys: Any, heads: Any, stops: Any, ended: Any, stream_kinds: Any, known_at: Any, heap: Any, counters: Any,
+    taken: Any, kinds: Any, rows: Any, label_of: Any, popped: Any, delay: Any, most_labels: Any,
+) -> Any:  # fmt: skip
+    """Append entries until the batch is full (_FULL), all is taken (_DONE), or a stream must be read on (its number).
+
+    label_of: of each label taken, its number among those of files, or -1 - its row in `popped`.
+    """
+    while counters[_ENTRIES] < kinds.shape[0]:
+        best = -1
+        for number in range(heads.shape[0]):
+            if heads[number] < stops[number]:
+                if best < 0 or keys[number, 0, heads[number]] < keys[best, 0, heads[best]]:
+                    best = number
+            elif ended[number] == 0:
+                return number
+        entry = counters[_ENTRIES]
+        label = counters[_NEXT_LABEL]
+        from_file = label < known_at.shape[0]
+        waiting = counters[_SIZE] > 0
+        if from_file and waiting and heap[0, _KNOWN] < known_at[label]:
+            from_file = False
+        if from_file or waiting:
+            due = known_at[label] if from_file else heap[0, _KNOWN]
+            if best < 0 or due <= keys[best, 0, heads[best]]:
+                place = counters[_LABELS]
+                if from_file:
+                    label_of[place] = label
+                    counters[_NEXT_LABEL] += 1
+                else:
+                    counters[_SIZE] -= 1
+                    _pop(heap, counters[_SIZE] + 1)
+                    for item in range(_WAITING):
+                        popped[place, item] = heap[counters[_SIZE], item]
+                    label_of[place] = -1 - place
+                kinds[entry] = LABEL
+                rows[entry] = place
+                counters[_LABELS] += 1
+                counters[_ENTRIES] += 1
+                continue
+        if best < 0:
+            return _DONE
+        head = heads[best]
+        for place in range(most_labels):
+            if keys[best, 4 + 2 * place, head] >= 0:
+                last = counters[_SIZE]
+                heap[last, _KNOWN] = keys[best, 1, head] + delay
+                heap[last, _SEQUENCE] = counters[_SERIAL]
+                heap[last, _TYPE] = stream_kinds[best]
+                heap[last, _NUMBER] = keys[best, 4 + 2 * place, head]
+                heap[last, _HIGH] = keys[best, 2, head]
+                heap[last, _LOW] = keys[best, 3, head]
+                heap[last, _VALUE] = keys[best, 5 + 2 * place, head]
+                _push(heap, last)
+                counters[_SIZE] += 1
+                counters[_SERIAL] += 1
+        kinds[entry] = stream_kinds[best]
+        rows[entry] = taken[best]
+        taken[best] += 1
+        heads[best] = head + 1
+        counters[_ENTRIES] += 1
+    return _FULL
