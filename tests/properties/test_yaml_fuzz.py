@@ -6,14 +6,15 @@ A failing example prints its seed and a blob to reproduce it (Hypothesis).
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parakh.errors import Problem, ProjectError
-from parakh.project.build import build
+from parakh.errors import Problem, ProjectError, SourceText
+from parakh.project.build import NamedFile, build
 from parakh.project.format import format_text
 from parakh.project.project import Project, problems_in
 from parakh.project.settings_file import read_settings
@@ -21,6 +22,7 @@ from parakh.project.yaml_nodes import decode, read_document, split_documents
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TEXTS = [path.read_text(encoding="utf-8") for path in sorted(EXAMPLES.rglob("*.yaml"))]
+NAMED = {path.name: path for pattern in ("*.lgb", "*.csv") for path in EXAMPLES.rglob(pattern)}
 SETTINGS = [path.read_bytes() for path in sorted(EXAMPLES.rglob("parakh.toml"))]
 
 relaxed = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck), print_blob=True)
@@ -44,13 +46,21 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
+def named(file: SourceText, problems: list[Problem]) -> NamedFile | None:
+    """A file that an example names, under whatever folder."""
+    if str(file) in NAMED:
+        return NamedFile(str(file), NAMED[str(file)].read_bytes())
+    problems.append(Problem("there is no such file", file.place))
+    return None
+
+
 def read(text: str) -> list[tuple[object, list[str]]]:
     """Everything that a file gives; raises nothing."""
     made = list[tuple[object, list[str]]]()
     for line, part in split_documents(text):
         problems = list[Problem]()
         document = read_document(part, "f.yaml", line)
-        built = build(document, "f.yaml", "INR", lambda name: None, problems)
+        built = build(document, "f.yaml", "INR", partial(named, problems=problems), problems)
         assert built.definition is not None or built.problems
         for problem in built.problems:
             assert problem.message
