@@ -1,4 +1,4 @@
-"""A `where` taken apart: what reads the event's fields stays as it is, what reads a label may change when the label comes.
+"""A `where` taken apart: what reads fields stays as it is, what reads a label may change when the label comes.
 
 A `where` is a chain of conditions joined by `and`, each over fields only or over one label only; so is an aggregate's
 argument. What a label decides can then be found again from the label alone.

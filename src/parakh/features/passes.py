@@ -1,0 +1,252 @@
+"""The pass over a batch: every history moves its windows on, answers its features and takes events in, in log order.
+
+First the entries' keys are found and labels are matched with their events (`prepare`); then one history after the other
+goes over all entries, for histories do not see each other. A kernel that lacks room stops before it has changed
+anything of that entry, says what it needs, and is called again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parakh.features.answers import copy_features, empty_features
+from parakh.features.intake import take_label, visit
+from parakh.features.keys import prepare
+from parakh.features.memory import kernel, load, prefetch, store
+from parakh.features.slots import forget_all_expired, make_slot, reserve, slot_of
+from parakh.features.tables import (
+    ARENA,
+    CLOCK,
+    CODES,
+    ENTRY_KIND,
+    ENTRY_ROW,
+    ENTRY_TIME,
+    ENTRY_WIDTH,
+    GROUP_READ_COUNT,
+    GROUP_READS,
+    GROUP_WRITE,
+    HEADER,
+    HISTORY_CONTROL,
+    HISTORY_ROOM,
+    HISTORY_SLOTS,
+    HISTORY_WIDTH,
+    LABEL_ACCEPTED,
+    LABEL_COUNT,
+    LABEL_ENTRY,
+    LATE_BIT,
+    LATENESS,
+    LONGEST,
+    LOWEST,
+    NEED,
+    NEED_NOTHING,
+    NEXT,
+    NULL,
+    PASS,
+    PROGRAM_HISTORIES,
+    PROGRAM_HISTORY_CONTROL,
+    PROGRAM_HISTORY_COUNT,
+    PROGRAM_KEYS,
+    PROGRAM_TYPES,
+    READ_KEY,
+    READ_WIDTH,
+    RUNNING_CLOCK,
+    SEQUENCE,
+    SLOT_MASK,
+    SLOT_RING,
+    SLOT_TAIL,
+    SLOT_TIME,
+    STRIDE,
+    TYPE_GROUPS,
+    TYPE_WIDTH,
+    WINDOW_COUNT,
+    WINDOW_LOW,
+    WINDOW_WIDTH,
+    WINDOWS,
+)
+from parakh.features.windows import advance
+
+__all__ = ["run"]
+
+
+@kernel
+def run(control: Any, program: Any, entries: Any, words: Any, flags: Any, labels: Any, bounds: Any) -> Any:
+    """Goes over a batch from where the control says; returns what it needs to go on, NEED_NOTHING at the end.
+
+    entries: int64[n, ENTRY_WIDTH] in log order; words: int64[slots, rows], the frame; flags: uint8[rows];
+    labels: int64[updates, ...]; bounds: int64[calendars, n], the microsecond before each calendar window begins.
+    """
+    c = control.ctypes.data
+    p = program.ctypes.data
+    keys = load(p + 8 * PROGRAM_KEYS)
+    if load(c + 8 * PASS) < 0:
+        need = prepare(c, p, entries, words, labels)
+        if need != NEED_NOTHING:
+            store(c + 8 * NEED, need)
+            return need
+        store(c + 8 * PASS, 0)
+        store(c + 8 * NEXT, 0)
+        store(c + 8 * RUNNING_CLOCK, load(c + 8 * CLOCK))
+    last = load(p + 8 * PROGRAM_HISTORY_COUNT)
+    for history in range(load(c + 8 * PASS), last):
+        need = over_history(c, p, history, keys, entries, words, flags, labels, bounds)
+        if need != NEED_NOTHING:
+            store(c + 8 * PASS, history)
+            store(c + 8 * NEED, need)
+            return need
+        if history + 1 < last:
+            store(c + 8 * NEXT, 0)
+            store(c + 8 * RUNNING_CLOCK, load(c + 8 * CLOCK))
+    if last == 0:
+        for i in range(entries.shape[0]):
+            if entries[i, ENTRY_KIND] < LABEL_ENTRY:
+                store(c + 8 * RUNNING_CLOCK, max(load(c + 8 * RUNNING_CLOCK), entries[i, ENTRY_TIME]))
+    store(c + 8 * CLOCK, load(c + 8 * RUNNING_CLOCK))
+    store(c + 8 * SEQUENCE, load(c + 8 * SEQUENCE) + entries.shape[0])
+    return NEED_NOTHING
+
+
+@kernel
+def over_history(
+    c: Any, p: Any, history: Any, keys: Any, entries: Any, words: Any, flags: Any, labels: Any, bounds: Any
+) -> Any:
+    """One history's part in a batch."""
+    h = p + 8 * (load(p + 8 * PROGRAM_HISTORIES) + history * HISTORY_WIDTH)
+    hc = c + 8 * (load(p + 8 * PROGRAM_HISTORY_CONTROL) + history * HISTORY_CONTROL)
+    log = entries.ctypes.data
+    count = entries.shape[0]
+    frame = words.ctypes.data
+    rows = words.shape[1]
+    marks = flags.ctypes.data
+    bound = bounds.ctypes.data
+    first_sequence = load(c + 8 * SEQUENCE)
+    forgotten = load(c + 8 * LATENESS) + load(h + 8 * LONGEST)
+    clock = load(c + 8 * RUNNING_CLOCK)
+    for n in range(load(c + 8 * NEXT), count):
+        look_ahead(c, p, h, hc, history, keys, log, count, n)
+        entry = log + 8 * ENTRY_WIDTH * n
+        kind = load(entry + 8 * ENTRY_KIND)
+        if kind == LABEL_ENTRY:
+            if load(h + 8 * LABEL_COUNT) != 0:
+                row = load(entry + 8 * ENTRY_ROW)
+                update = labels.ctypes.data + 8 * row * labels.shape[1]
+                if load(update + 8 * LABEL_ACCEPTED) != 0:
+                    need = take_label(c, p, h, hc, update)
+                    if need != NEED_NOTHING:
+                        store(c + 8 * NEXT, n)
+                        store(c + 8 * RUNNING_CLOCK, clock)
+                        return need
+            continue
+        late = kind >= LATE_BIT
+        if late:
+            kind -= LATE_BIT
+        time = load(entry + 8 * ENTRY_TIME)
+        if not late and time > clock:
+            clock = time
+        group = group_of(p, history, kind)
+        if group == p:
+            continue
+        codes = load(c + 8 * CODES) + 8 * keys * n
+        row = load(entry + 8 * ENTRY_ROW)
+        out = frame + 8 * row
+        reads = p + 8 * load(group + 8 * GROUP_READS)
+        written = LOWEST
+        if load(group + 8 * GROUP_WRITE) >= 0 and not late:
+            written = load(codes + 8 * load(group + 8 * GROUP_WRITE))
+        own = 0
+        if written >= 0:
+            for k in range(load(group + 8 * GROUP_READ_COUNT)):
+                read = reads + 8 * READ_WIDTH * k
+                if load(codes + 8 * load(read + 8 * READ_KEY)) == written and own == 0:
+                    own = read
+            s = slot_of(c, hc, written)
+            need = NEED_NOTHING
+            if s == 0:
+                need = make_slot(c, p, h, hc, history, written)
+                s = slot_of(c, hc, written) if need == NEED_NOTHING else 0
+            if need == NEED_NOTHING:
+                forget_all_expired(c, p, h, hc, s, clock - forgotten)
+                in_order = time >= load(s + 8 * SLOT_TIME)
+                if in_order:
+                    advance(c, p, h, s, time, bound + 8 * n, count)
+                need = reserve(c, p, h, hc, history, s, clock - forgotten)
+                if need == NEED_NOTHING:
+                    visit(
+                        c, p, h, hc, s, time, in_order, own, group, first_sequence + n,
+                        bound + 8 * n, count, out, rows, marks + row,
+                    )  # fmt: skip
+            if need != NEED_NOTHING:
+                store(c + 8 * NEXT, n)
+                store(c + 8 * RUNNING_CLOCK, clock)
+                return need
+        for k in range(load(group + 8 * GROUP_READ_COUNT)):
+            read = reads + 8 * READ_WIDTH * k
+            if read == own:
+                continue
+            code = load(codes + 8 * load(read + 8 * READ_KEY))
+            if own != 0 and code == written:
+                copy_features(p, own, read, out, rows)
+                continue
+            s = 0
+            if not late and code >= 0:
+                s = slot_of(c, hc, code)
+            if s == 0:
+                empty_features(p, read, out, rows, late or code == NULL)
+                continue
+            forget_all_expired(c, p, h, hc, s, clock - forgotten)
+            in_order = time >= load(s + 8 * SLOT_TIME)
+            if in_order:
+                advance(c, p, h, s, time, bound + 8 * n, count)
+            visit(
+                c, p, h, hc, s, time, in_order, read, 0, 0, bound + 8 * n, count, out, rows, marks + row
+            )  # fmt: skip
+    store(c + 8 * RUNNING_CLOCK, clock)
+    return NEED_NOTHING
+
+
+@kernel
+def group_of(p: Any, history: Any, kind: Any) -> Any:
+    """The address of an event type's part in a history; `p` itself where it has none."""
+    of_type = p + 8 * (load(p + 8 * PROGRAM_TYPES) + kind * TYPE_WIDTH)
+    return p + 8 * load(p + 8 * (load(of_type + 8 * TYPE_GROUPS) + history))
+
+
+@kernel
+def look_ahead(
+    c: Any, p: Any, h: Any, hc: Any, history: Any, keys: Any, log: Any, count: Any, n: Any
+) -> Any:  # fmt: skip
+    """Asks for the memory that entries soon to come will touch: the slot's place, then the slot, then its ring."""
+    arena = load(c + 8 * ARENA)
+    for stage in range(3):
+        ahead = n + 12 - 4 * stage
+        if ahead >= count:
+            continue
+        kind = load(log + 8 * (ENTRY_WIDTH * ahead + ENTRY_KIND))
+        if kind >= LABEL_ENTRY:
+            continue
+        group = group_of(p, history, kind)
+        if group == p:
+            continue
+        key = load(group + 8 * GROUP_WRITE)
+        if key < 0:
+            key = load(p + 8 * (load(group + 8 * GROUP_READS) + READ_KEY))
+        code = load(load(c + 8 * CODES) + 8 * (keys * ahead + key))
+        if code < 0 or code >= load(hc + 8 * HISTORY_ROOM):
+            continue
+        place = load(hc + 8 * HISTORY_SLOTS) + 8 * code
+        if stage == 0:
+            prefetch(place)
+            continue
+        s = arena + 8 * load(place)
+        if stage == 1:
+            for k in range(0, load(h + 8 * HEADER), 8):
+                prefetch(s + 8 * k)
+        else:
+            base = arena + 8 * load(s + 8 * SLOT_RING)
+            mask = load(s + 8 * SLOT_MASK)
+            step = 8 * load(h + 8 * STRIDE)
+            tail = load(s + 8 * SLOT_TAIL)
+            prefetch(base + (tail & mask) * step)
+            w = p + 8 * load(h + 8 * WINDOWS)
+            for _ in range(load(h + 8 * WINDOW_COUNT)):
+                prefetch(base + (load(s + 8 * load(w + 8 * WINDOW_LOW)) & mask) * step)
+                w += 8 * WINDOW_WIDTH

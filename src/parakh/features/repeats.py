@@ -1,0 +1,242 @@
+"""Equal values of one key, linked: each record knows how far back and how far ahead the same value stands.
+
+A value is new to a window when the one before it lies outside, and leaves it when the one after it does: distinct
+counts are kept by steps of one, for every window from the same links. One hash table over all keys has where each value
+of each key stood last.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parakh.features.memory import kernel, load, store
+from parakh.features.tables import (
+    ARENA,
+    HASH,
+    HASH_MASK,
+    HASH_USED,
+    LINK_COUNT,
+    LINKS,
+    LOW30,
+    LOW32,
+    NULL,
+    SLOT_HEAD,
+    SLOT_MASK,
+    SLOT_RING,
+    SLOT_TAIL,
+    STRIDE,
+)
+
+__all__ = ["distinct_between", "forget_values", "is_first", "is_last", "link", "rehash", "stretch_links", "unlink"]
+
+
+@kernel
+def home(value: Any, identity: Any, mask: Any) -> Any:
+    x = value * 0x9E3779B97F4A7C1 + identity * 0x2545F4914F6CDD1D
+    x ^= (x >> 32) & LOW32
+    x *= 0x2127599BF4325C37
+    x ^= (x >> 29) & 0x7FFFFFFFF
+    return x & mask
+
+
+@kernel
+def find(table: Any, mask: Any, value: Any, identity: Any) -> Any:
+    """The address of an entry, or of the empty one where it would go. An entry: value, identity << 30 | record."""
+    i = home(value, identity, mask)
+    while True:
+        a = table + 16 * i
+        held = load(a + 8)
+        if held == 0 or (load(a) == value and (held >> 30) == identity):
+            return a
+        i = (i + 1) & mask
+
+
+@kernel
+def remove(c: Any, a: Any) -> Any:
+    """Takes an entry out and moves those behind it up."""
+    table, mask = load(c + 8 * HASH), load(c + 8 * HASH_MASK)
+    store(c + 8 * HASH_USED, load(c + 8 * HASH_USED) - 1)
+    hole = (a - table) >> 4
+    i = hole
+    while True:
+        i = (i + 1) & mask
+        b = table + 16 * i
+        held = load(b + 8)
+        if held == 0:
+            break
+        if ((i - home(load(b), held >> 30, mask)) & mask) >= ((i - hole) & mask):
+            store(table + 16 * hole, load(b))
+            store(table + 16 * hole + 8, held)
+            hole = i
+    store(table + 16 * hole + 8, 0)
+
+
+@kernel
+def rehash(table: Any, mask: Any, new_table: Any, new_mask: Any) -> Any:
+    """Fills a new, empty table from an old one."""
+    for i in range(mask + 1):
+        a = table + 16 * i
+        held = load(a + 8)
+        if held != 0:
+            b = find(new_table, new_mask, load(a), held >> 30)
+            store(b, load(a))
+            store(b + 8, held)
+
+
+@kernel
+def ring_of(c: Any, h: Any, s: Any) -> Any:
+    return (
+        load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING),
+        load(s + 8 * SLOT_MASK),
+        load(h + 8 * STRIDE),
+    )
+
+
+@kernel
+def identity_of(c: Any, s: Any, number: Any) -> Any:
+    """A name for the values of one measure of one key: a slot has more words than links."""
+    return ((s - load(c + 8 * ARENA)) >> 3) + number
+
+
+@kernel
+def link(c: Any, h: Any, s: Any, at: Any, number: Any, place: Any, value: Any) -> Any:
+    """Links the record at `place` to its equals. `at` is the record offset of the link. The hash has room."""
+    base, mask, stride = ring_of(c, h, s)
+    here = base + 8 * ((place & mask) * stride + at)
+    if value == NULL:
+        store(here, 0)
+        return
+    identity = identity_of(c, s, number)
+    head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
+    entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity)
+    held = load(entry + 8)
+    if held == 0:
+        store(entry, value)
+        store(entry + 8, (identity << 30) | (place & LOW30))
+        store(c + 8 * HASH_USED, load(c + 8 * HASH_USED) + 1)
+        store(here, 0)
+        return
+    last = tail - ((tail - held) & LOW30)
+    back, ahead = place - last, 0
+    if last > place:
+        following = last
+        while True:
+            a = base + 8 * ((following & mask) * stride + at)
+            back = (load(a) >> 32) & LOW32
+            if back == 0 or following - back < place:
+                break
+            following -= back
+        ahead = following - place
+        store(a, (ahead << 32) | (load(a) & LOW32))
+        back = back - ahead if back != 0 else 0
+    else:
+        store(entry + 8, (identity << 30) | (place & LOW30))
+    store(here, (back << 32) | ahead)
+    if back != 0 and place - back >= head:
+        a = base + 8 * (((place - back) & mask) * stride + at)
+        store(a, (load(a) & ~LOW32) | back)
+
+
+@kernel
+def unlink(c: Any, h: Any, s: Any, at: Any, number: Any, place: Any, value: Any) -> Any:
+    """Takes the record at `place` out of the chain of its equals."""
+    if value == NULL:
+        return
+    base, mask, stride = ring_of(c, h, s)
+    here = load(base + 8 * ((place & mask) * stride + at))
+    back, ahead = (here >> 32) & LOW32, here & LOW32
+    held_before = back != 0 and place - back >= load(s + 8 * SLOT_HEAD)
+    if ahead != 0:
+        a = base + 8 * (((place + ahead) & mask) * stride + at)
+        store(a, ((back + ahead if back != 0 else 0) << 32) | (load(a) & LOW32))
+    else:
+        identity = identity_of(c, s, number)
+        entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity)
+        if held_before:
+            store(entry + 8, (identity << 30) | ((place - back) & LOW30))
+        else:
+            remove(c, entry)
+    if held_before:
+        a = base + 8 * (((place - back) & mask) * stride + at)
+        store(a, (load(a) & ~LOW32) | (back + ahead if ahead != 0 else 0))
+
+
+@kernel
+def stretch_links(c: Any, p: Any, h: Any, s: Any, place: Any) -> Any:
+    """Makes the links that cross `place` one longer, before a record is put in there."""
+    base, mask, stride = ring_of(c, h, s)
+    head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
+    for number in range(load(h + 8 * LINK_COUNT)):
+        at = load(p + 8 * (load(h + 8 * LINKS) + number))
+        identity = identity_of(c, s, number)
+        # From the end, so that no two entries of the hash ever name the same record.
+        for i in range(tail - 1, place - 1, -1):
+            a = base + 8 * ((i & mask) * stride + at)
+            value = load(a - 8)
+            if value == NULL:
+                continue
+            both = load(a)
+            back = (both >> 32) & LOW32
+            if back != 0 and i - back < place:
+                store(a, ((back + 1) << 32) | (both & LOW32))
+                if i - back >= head:
+                    b = base + 8 * (((i - back) & mask) * stride + at)
+                    store(b, load(b) + 1)
+            if both & LOW32 == 0:
+                entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity)
+                store(entry + 8, (identity << 30) | ((i + 1) & LOW30))
+
+
+@kernel
+def forget_values(c: Any, p: Any, h: Any, s: Any, i: Any) -> Any:
+    """Takes the values of the oldest record out of the hash where no later record has them."""
+    base, mask, stride = ring_of(c, h, s)
+    for number in range(load(h + 8 * LINK_COUNT)):
+        a = base + 8 * ((i & mask) * stride + load(p + 8 * (load(h + 8 * LINKS) + number)))
+        value = load(a - 8)
+        if value != NULL and load(a) & LOW32 == 0:
+            entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity_of(c, s, number))
+            remove(c, entry)
+
+
+@kernel
+def is_first(base: Any, mask: Any, stride: Any, at: Any, i: Any, low: Any) -> Any:
+    """1 where record i has a value (at `at`, its link after it) that no record of [low, i) has."""
+    a = base + 8 * ((i & mask) * stride + at)
+    back = (load(a + 8) >> 32) & LOW32
+    return 1 if load(a) != NULL and (back == 0 or i - back < low) else 0
+
+
+@kernel
+def is_last(base: Any, mask: Any, stride: Any, at: Any, i: Any, high: Any) -> Any:
+    """1 where record i has a value that no record of (i, high) has."""
+    a = base + 8 * ((i & mask) * stride + at)
+    ahead = load(a + 8) & LOW32
+    return 1 if load(a) != NULL and (ahead == 0 or i + ahead >= high) else 0
+
+
+@kernel
+def distinct_between(
+    base: Any, mask: Any, stride: Any, at: Any, low: Any, high: Any, known_low: Any, known_high: Any, known: Any
+) -> Any:
+    """How many different values [low, high) has, by the shorter way: from the count that is known of
+    [known_low, known_high), or afresh.
+    """
+    if low >= high:
+        return 0
+    count = 0
+    way = abs(known_low - low) + abs(known_high - high)
+    if known_low <= high and known_low < known_high and low <= known_high and way < high - low:
+        count = known
+        for i in range(high, known_high):
+            count -= is_first(base, mask, stride, at, i, known_low)
+        for i in range(known_high, high):
+            count += is_first(base, mask, stride, at, i, known_low)
+        for i in range(low, known_low):
+            count += is_last(base, mask, stride, at, i, high)
+        for i in range(known_low, low):
+            count -= is_last(base, mask, stride, at, i, high)
+        return count
+    for i in range(low, high):
+        count += is_first(base, mask, stride, at, i, low)
+    return count

@@ -1,0 +1,129 @@
+"""The keys of a history: made when first written, forgotten when nothing they hold can be reached any more.
+
+What is forgotten does not depend on when memory is given back: a key whose last record lies too far back is empty,
+swept or not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parakh.features.memory import kernel, load, store
+from parakh.features.repeats import forget_values
+from parakh.features.rings import clear_slot, free_list, grow_ring, low_end, new_slot, ring_words, room_for, size_class
+from parakh.features.tables import (
+    AMOUNT,
+    ARENA,
+    HASH_MASK,
+    HASH_USED,
+    HEADER,
+    HISTORY_KEYS,
+    HISTORY_RECORDS,
+    HISTORY_ROOM,
+    HISTORY_SLOTS,
+    LINK_COUNT,
+    NEED_ARENA,
+    NEED_HASH,
+    NEED_NOTHING,
+    NEED_SLOTS,
+    ROOM,
+    SLOT_HEAD,
+    SLOT_MASK,
+    SLOT_RING,
+    SLOT_TAIL,
+    STRIDE,
+    TOP,
+    WHICH,
+)
+
+__all__ = ["forget_all_expired", "make_slot", "reserve", "slot_of"]
+
+SMALLEST_MASK = 1
+
+
+@kernel
+def slot_of(c: Any, hc: Any, code: Any) -> Any:
+    """The address of a key's slot, 0 where it has none."""
+    if code >= load(hc + 8 * HISTORY_ROOM):
+        return 0
+    offset = load(load(hc + 8 * HISTORY_SLOTS) + 8 * code)
+    return load(c + 8 * ARENA) + 8 * offset if offset != 0 else 0
+
+
+@kernel
+def make_slot(c: Any, p: Any, h: Any, hc: Any, history: Any, code: Any) -> Any:
+    """Gives a key an empty slot, or says what that needs."""
+    if code >= load(hc + 8 * HISTORY_ROOM):
+        store(c + 8 * WHICH, history)
+        store(c + 8 * AMOUNT, code + 1)
+        return NEED_SLOTS
+    words = load(h + 8 * HEADER) + ring_words(h, SMALLEST_MASK)
+    if load(c + 8 * TOP) + words > load(c + 8 * ROOM):
+        slots = free_list(c, p, history, 0)
+        rings = free_list(c, p, history, size_class(SMALLEST_MASK))
+        if load(slots) == 0 or load(rings) == 0:
+            store(c + 8 * AMOUNT, words)
+            return NEED_ARENA
+    offset = new_slot(c, p, h, history, code, SMALLEST_MASK)
+    store(load(hc + 8 * HISTORY_SLOTS) + 8 * code, offset)
+    store(hc + 8 * HISTORY_KEYS, load(hc + 8 * HISTORY_KEYS) + 1)
+    return NEED_NOTHING
+
+
+@kernel
+def reserve(c: Any, p: Any, h: Any, hc: Any, history: Any, s: Any, forgotten: Any) -> Any:
+    """Makes room for one more record and its links, or says what that needs."""
+    links = load(h + 8 * LINK_COUNT)
+    if links != 0 and (load(c + 8 * HASH_USED) + links) * 10 > (load(c + 8 * HASH_MASK) + 1) * 7:
+        store(c + 8 * AMOUNT, links)
+        return NEED_HASH
+    mask = load(s + 8 * SLOT_MASK)
+    if load(s + 8 * SLOT_TAIL) - load(s + 8 * SLOT_HEAD) + 2 <= mask + 1:
+        return NEED_NOTHING
+    drop_expired(c, p, h, hc, s, forgotten)
+    used = load(s + 8 * SLOT_TAIL) - load(s + 8 * SLOT_HEAD) + 2
+    if used <= mask + 1 and (mask < 15 or used <= (mask + 1) // 4 * 3):
+        return NEED_NOTHING
+    wider = 2 * mask + 1
+    words = ring_words(h, wider)
+    if not room_for(c, free_list(c, p, history, size_class(wider)), words):
+        if used <= mask + 1:
+            return NEED_NOTHING
+        store(c + 8 * AMOUNT, words)
+        return NEED_ARENA
+    grow_ring(c, p, h, history, s, wider)
+    return NEED_NOTHING
+
+
+@kernel
+def drop_expired(c: Any, p: Any, h: Any, hc: Any, s: Any, forgotten: Any) -> Any:
+    """Lets go of the records that no reading can reach any more."""
+    base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
+    mask, step = load(s + 8 * SLOT_MASK), 8 * load(h + 8 * STRIDE)
+    head = load(s + 8 * SLOT_HEAD)
+    limit = low_end(p, h, s)
+    start = head
+    links = load(h + 8 * LINK_COUNT)
+    while head < limit and load(base + (head & mask) * step) <= forgotten:
+        if links != 0:
+            forget_values(c, p, h, s, head)
+        head += 1
+    store(s + 8 * SLOT_HEAD, head)
+    store(hc + 8 * HISTORY_RECORDS, load(hc + 8 * HISTORY_RECORDS) - (head - start))
+
+
+@kernel
+def forget_all_expired(c: Any, p: Any, h: Any, hc: Any, s: Any, forgotten: Any) -> Any:
+    """Starts a slot anew where all its records are forgotten, as if it had been swept."""
+    head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
+    if tail == 0:
+        return
+    base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
+    mask, step = load(s + 8 * SLOT_MASK), 8 * load(h + 8 * STRIDE)
+    if head < tail and load(base + ((tail - 1) & mask) * step) > forgotten:
+        return
+    if load(h + 8 * LINK_COUNT) != 0:
+        for i in range(head, tail):
+            forget_values(c, p, h, s, i)
+    store(hc + 8 * HISTORY_RECORDS, load(hc + 8 * HISTORY_RECORDS) - (tail - head))
+    clear_slot(c, p, h, s)

@@ -1,0 +1,343 @@
+"""The windows of all keys: the arrays that the kernels work on, their growth, their bound and their snapshot.
+
+`FeatureState.process` takes one batch of the log and writes every feature into the batch's frame. All state is a few
+flat arrays and counters; nothing in it depends on how the log was cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from parakh.errors import StateLimitError
+from parakh.expressions.memory import address_of
+from parakh.features import tables as t
+from parakh.features.definition import Calendar
+from parakh.features.keys import fill_pairs
+from parakh.features.labels import HeldEvents, LabelUpdates
+from parakh.features.passes import run
+from parakh.features.plan import FeaturePlan
+from parakh.features.repeats import rehash
+from parakh.features.sweeping import sweep_keys
+
+__all__ = ["Entries", "FeatureState"]
+
+Words = npt.NDArray[np.int64]
+
+_FIRST_WORDS = 1 << 12
+_DOUBLE_UNTIL = 1 << 24  # words; larger arrays grow by a quarter
+_NO_LABELS = np.zeros((1, t.LABEL_CODES), np.int64)
+_NO_BOUNDS = np.zeros((1, 1), np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """A batch of the log in its order, one row an entry: int64[n, 4] of kind, row, time and held row.
+
+    >>> Entries.of(np.array([0, 0]), np.array([0, 1]), np.array([10, 5]), late=np.array([0, 1])).table.tolist()
+    [[0, 0, 10, -1], [256, 1, 5, -1]]
+    """
+
+    table: Words
+
+    LABEL = t.LABEL_ENTRY
+    """The kind of a label; its row is one of the batch's `LabelUpdates`, its time does not matter."""
+
+    @classmethod
+    def of(
+        cls,
+        kind: npt.NDArray[Any],
+        row: npt.NDArray[Any],
+        time: npt.NDArray[Any],
+        *,
+        late: npt.NDArray[Any] | None = None,
+        held: npt.NDArray[Any] | None = None,
+    ) -> Entries:
+        """Entries from columns: event type (or LABEL), frame row, event time, whether late, number among the held."""
+        table = np.empty((len(kind), t.ENTRY_WIDTH), np.int64)
+        table[:, t.ENTRY_KIND] = kind
+        if late is not None:
+            table[:, t.ENTRY_KIND] += t.LATE_BIT * late.astype(np.int64)
+        table[:, t.ENTRY_ROW] = row
+        table[:, t.ENTRY_TIME] = time
+        table[:, t.ENTRY_HELD] = -1 if held is None else held
+        return cls(table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+class FeatureState:
+    """The windows of a plan's features over a log.
+
+    `process` may raise StateLimitError, after which the state is no longer good for going on.
+    """
+
+    def __init__(self, plan: FeaturePlan) -> None:
+        self.plan = plan
+        self.held = HeldEvents(plan.most_keys, plan.most_labels)
+        self._program = plan.program
+        self._control = np.zeros(int(plan.program[t.PROGRAM_CONTROL]), np.int64)
+        self._arena = np.zeros(_FIRST_WORDS, np.int64)
+        self._hash = np.zeros((1 << 10, 2), np.int64)
+        self._scratch = np.zeros(2 * max(1, plan.windows), np.int64)
+        self._codes = np.zeros(64 * plan.most_keys, np.int64)
+        self._slots = [np.zeros(1 << 8, np.int64) for _ in plan.histories]
+        self._parts = [np.zeros((1 << 8, 2), np.int64) for _ in range(plan.pairs)]
+        self._tables = [np.zeros(1 << 9, np.int32) for _ in range(plan.pairs)]
+        self._sweep_at = (0, 0)
+        # Offset 0 means none; what stands there is read, in vain, ahead of keys that are new.
+        self._control[t.TOP] = -(-plan.header_words // 8) * 8
+        self._control[t.CLOCK] = -(2**62)
+        self._control[t.LATENESS] = plan.lateness_us
+        self._place()
+
+    # -- a batch ------------------------------------------------------------------------------------------------------
+
+    def process(
+        self,
+        words: Words,
+        flags: npt.NDArray[np.uint8],
+        entries: Entries,
+        labels: LabelUpdates | None = None,
+    ) -> None:
+        """Takes a batch in log order and writes the features of its events into the frame.
+
+        words: int64[slots, capacity]; flags: uint8[capacity], where sums beyond 64 bits set 1. Raises StateLimitError
+        before it would grow past the project's bound.
+        """
+        table = entries.table
+        count = len(table)
+        if count == 0:
+            return
+        if count * self.plan.most_keys > len(self._codes):
+            self._codes = np.zeros(2 * count * self.plan.most_keys, np.int64)
+            self._control[t.CODES] = address_of(self._codes)
+        updates = _NO_LABELS if labels is None or len(labels.table) == 0 else labels.table
+        bounds = self._bounds(table[:, t.ENTRY_TIME]) if self.plan.calendars else _NO_BOUNDS
+        control = self._control
+        control[t.PASS] = -1
+        control[t.NEXT] = 0
+        while need := run(control, self._program, table, words, flags, updates, bounds):
+            self._supply(need)
+
+    def label_updates(self, *, types: Words, labels: Words, held: Words, ranks: Words, values: Words) -> LabelUpdates:
+        """Labels for `process`, from columns; see `LabelUpdates.of`."""
+        return LabelUpdates.of(
+            self.plan.label_programs,
+            self.plan.most_keys,
+            types=types,
+            labels=labels,
+            held=held,
+            ranks=ranks,
+            values=values,
+        )
+
+    def held_with_key(self, event_type: int, fields: tuple[str, ...], code: int) -> Words:
+        """The held events of a type whose key of these fields has this code; for a text, its code in `Strings`."""
+        keys = self.plan.keys[event_type]
+        return self.held.rows_of(event_type, keys.index(fields), code) if fields in keys else np.empty(0, np.int64)
+
+    @property
+    def clock_us(self) -> int:
+        """The largest event time so far; far in the past before the first event."""
+        return int(self._control[t.CLOCK])
+
+    # -- size ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> int:
+        """Keys with records, over all histories."""
+        return sum(int(self._history(number)[t.HISTORY_KEYS]) for number in range(len(self.plan.histories)))
+
+    @property
+    def records(self) -> int:
+        """Records held, over all histories: an event counts once in each that it is part of."""
+        return sum(int(self._history(number)[t.HISTORY_RECORDS]) for number in range(len(self.plan.histories)))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, including the room for growth."""
+        arrays = (self._arena, self._hash, *self._slots, *self._parts, *self._tables)
+        return sum(array.nbytes for array in arrays) + self.held.nbytes
+
+    def sweep(self, keys: int = 4096) -> int:
+        """Lets up to so many keys give back what is forgotten, going round; returns how many were looked at."""
+        seen = 0
+        for _ in range(len(self._slots) + 1):
+            seen += self._sweep_history(keys - seen)
+            if seen >= keys:
+                break
+        return seen
+
+    def sweep_all(self) -> None:
+        """Lets every key give back what is forgotten."""
+        self._sweep_at = (0, 0)
+        for _ in self._slots:
+            self._sweep_history(2**62)
+
+    def _sweep_history(self, keys: int) -> int:
+        """Goes on from where the last sweep stopped, to the end of a history at most."""
+        if not self._slots:
+            return 0
+        history, code = self._sweep_at
+        slots = self._slots[history]
+        bounds = _NO_BOUNDS
+        if self.plan.calendars:
+            bounds = self._bounds(np.array([self.clock_us - self.plan.lateness_us], np.int64))
+        seen = 0
+        while code < len(slots) and seen < keys:
+            last = min(len(slots), code + 1024)
+            seen += sweep_keys(self._control, self._program, history, code, last, bounds)
+            code = last
+        self._sweep_at = (history, code) if code < len(slots) else ((history + 1) % len(self._slots), 0)
+        return seen
+
+    # -- snapshot -----------------------------------------------------------------------------------------------------
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What a snapshot keeps: views of the arrays, good until the next batch."""
+        kept: dict[str, npt.NDArray[Any]] = {
+            "control": self._control,
+            "arena": self._arena[: int(self._control[t.TOP])],
+            "hash": self._hash,
+            "held.times": self.held.times,
+            "held.sequences": self.held.sequences,
+            "held.types": self.held.types,
+            "held.codes": self.held.codes,
+            "held.ranks": self.held.ranks,
+        }
+        for name, arrays in (("slots", self._slots), ("parts", self._parts), ("tables", self._tables)):
+            kept.update({f"{name}.{number}": array for number, array in enumerate(arrays)})
+        return kept
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Takes on the state of a snapshot of the same plan."""
+        self._control[:] = arrays["control"]
+        self._arena = np.zeros(max(_FIRST_WORDS, len(arrays["arena"])), np.int64)
+        self._arena[: len(arrays["arena"])] = arrays["arena"]
+        self._hash = _owned(arrays["hash"])
+        self.held.times, self.held.sequences = _owned(arrays["held.times"]), _owned(arrays["held.sequences"])
+        self.held.types, self.held.codes = _owned(arrays["held.types"]), _owned(arrays["held.codes"])
+        self.held.ranks = _owned(arrays["held.ranks"])
+        for name, kept in (("slots", self._slots), ("parts", self._parts), ("tables", self._tables)):
+            kept[:] = [_owned(arrays[f"{name}.{number}"]) for number in range(len(kept))]
+        self._sweep_at = (0, 0)
+        self._place()
+
+    # -- growth -------------------------------------------------------------------------------------------------------
+
+    def _supply(self, need: int) -> None:
+        """Gives the kernel what it stopped for."""
+        which, amount = int(self._control[t.WHICH]), int(self._control[t.AMOUNT])
+        if need == t.NEED_ARENA:
+            self._grow_arena(amount)
+        elif need == t.NEED_HASH:
+            self._claim(self._hash.nbytes)
+            wider = np.zeros((2 * len(self._hash), 2), np.int64)
+            rehash(address_of(self._hash), len(self._hash) - 1, address_of(wider), len(wider) - 1)
+            self._hash = wider
+        elif need == t.NEED_SLOTS:
+            slots = self._slots[which]
+            self._resize(slots, max(amount, _grown(len(slots))))
+        elif need == t.NEED_PAIRS:
+            for table in range(which, which + max(1, amount - 1)):
+                self._grow_pairs(table)
+        elif need == t.NEED_HELD:
+            self._claim(self.held.nbytes // 4)
+            self.held.grow(amount)
+        else:
+            raise AssertionError(f"the kernel asks for {need}")
+        self._place()
+
+    def _grow_arena(self, words: int) -> None:
+        needed = int(self._control[t.TOP]) + words
+        most = len(self._arena) + (self.plan.state_bytes - self.nbytes) // 8
+        if needed > most:
+            raise self._limit(8 * (needed - len(self._arena)))
+        self._resize(self._arena, min(most, max(needed, _grown(len(self._arena)))))
+
+    def _grow_pairs(self, table: int) -> None:
+        parts = self._parts[table]
+        pairs = self._pairs(table)
+        if pairs[t.PAIR_COUNT] < len(parts):
+            return
+        self._resize(parts, (_grown(len(parts)), 2))
+        size = len(self._tables[table])
+        while size * 3 < len(parts) * 4:
+            size *= 2
+        if size != len(self._tables[table]):
+            self._claim(4 * size)
+            self._tables[table] = np.zeros(size, np.int32)
+            fill_pairs(address_of(parts), int(pairs[t.PAIR_COUNT]), address_of(self._tables[table]), size - 1)
+
+    def _resize(self, array: npt.NDArray[Any], shape: int | tuple[int, ...]) -> None:
+        """Grows an array in place: large ones are moved by the operating system, not copied."""
+        rows = shape if isinstance(shape, int) else shape[0]
+        self._claim((rows - len(array)) * (array.nbytes // len(array)))
+        array.resize(shape, refcheck=False)
+
+    def _claim(self, more: int) -> None:
+        if self.nbytes + more > self.plan.state_bytes:
+            raise self._limit(more)
+
+    def _limit(self, more: int) -> StateLimitError:
+        held = ", ".join(
+            f"{words}: {int(self._history(number)[t.HISTORY_RECORDS]):,} records of "
+            f"{int(self._history(number)[t.HISTORY_KEYS]):,} keys"
+            for number, words in enumerate(self.plan.histories)
+        )
+        return StateLimitError(
+            f"the windows hold {self.nbytes / 2**20:,.0f} MB, need {more / 2**20:,.1f} MB more, and may hold "
+            f"{self.plan.state_bytes / 2**20:,.0f} MB ({held}); set a higher `state` under [limits] in parakh.toml, "
+            "shorten windows, or give them a `resolution`"
+        )
+
+    # -- where things are ---------------------------------------------------------------------------------------------
+
+    def _place(self) -> None:
+        """Writes addresses and sizes down for the kernels."""
+        control = self._control
+        control[t.ARENA], control[t.ROOM] = address_of(self._arena), len(self._arena)
+        control[t.HASH], control[t.HASH_MASK] = address_of(self._hash), len(self._hash) - 1
+        control[t.SCRATCH], control[t.CODES] = address_of(self._scratch), address_of(self._codes)
+        for number, slots in enumerate(self._slots):
+            history = self._history(number)
+            history[t.HISTORY_SLOTS], history[t.HISTORY_ROOM] = address_of(slots), len(slots)
+        for number, (parts, table) in enumerate(zip(self._parts, self._tables)):
+            pairs = self._pairs(number)
+            pairs[t.PAIR_PARTS], pairs[t.PAIR_ROOM] = address_of(parts), len(parts)
+            pairs[t.PAIR_TABLE], pairs[t.PAIR_MASK] = address_of(table), len(table) - 1
+        held = control[int(self._program[t.PROGRAM_HELD_CONTROL]) :]
+        held[t.HELD_TIMES], held[t.HELD_SEQUENCES] = address_of(self.held.times), address_of(self.held.sequences)
+        held[t.HELD_TYPES], held[t.HELD_CODES] = address_of(self.held.types), address_of(self.held.codes)
+        held[t.HELD_RANKS], held[t.HELD_ROOM] = address_of(self.held.ranks), len(self.held)
+
+    def _history(self, number: int) -> Words:
+        first = int(self._program[t.PROGRAM_HISTORY_CONTROL]) + number * t.HISTORY_CONTROL
+        return self._control[first : first + t.HISTORY_CONTROL]
+
+    def _pairs(self, number: int) -> Words:
+        first = int(self._program[t.PROGRAM_PAIR_CONTROL]) + number * t.PAIR_CONTROL
+        return self._control[first : first + t.PAIR_CONTROL]
+
+    def _bounds(self, times: Words) -> Words:
+        """The microsecond before each calendar window begins, int64[calendars, n]."""
+        zone = self.plan.zone
+        starts = {Calendar.DAY: zone.day_start, Calendar.WEEK: zone.week_start, Calendar.MONTH: zone.month_start}
+        return np.ascontiguousarray(
+            np.stack([starts[calendar](times - delay) - 1 for calendar, delay in self.plan.calendars])
+        )
+
+
+def _grown(words: int) -> int:
+    return 2 * words if words < _DOUBLE_UNTIL else words + words // 4
+
+
+def _owned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A copy that can be grown in place."""
+    return np.array(array, copy=True, order="C")
