@@ -105,6 +105,7 @@ def test_a_file_that_is_laid_out_stays() -> None:
         ("", ""),
         ("\n\n", ""),
         ("# note", "# note\n"),
+        ("---\n---\nrule: a\n---\n\n---\nrule: b\n", "rule: a\n---\nrule: b\n"),
         ("rule: a\r\nwhen: b   \r\n", "rule: a\nwhen: b\n"),
         ("\ufeffrule: a\n", "rule: a\n"),
         ("rule: a\nfor: [ a,b ,c ]\n", "rule: a\nfor: [a, b, c]\n"),

@@ -49,9 +49,7 @@ def format_text(text: str, file: str = "") -> str:
         if document.problems:
             raise ProjectError(document.problems)
         parts.append(_formatted(part, document))
-    if parts and not parts[0].strip():
-        parts = parts[1:]
-    return "---\n".join(parts)
+    return "---\n".join(part for part in parts if part)
 
 
 def _formatted(text: str, document: Document) -> str:
