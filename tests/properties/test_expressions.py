@@ -378,8 +378,8 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
 
 
 WORDS = (
-    "amount card.payments_1h country night paid_at 1 2.5 'IN' '' null true ( ) , . + - * / // % = != <> < <= > >= and or "
-    "not in between is like ilike escape case when then else end coalesce( abs( round( date_diff('day', hour( "
+    "amount card.payments_1h country night paid_at 1 2.5 'IN' '' null true ( ) , . + - * / // % = != <> < <= > >= and "
+    "or not in between is like ilike escape case when then else end coalesce( abs( round( date_diff('day', hour( "
     '; -- /* */ :: [ ] { } ? $1 @ # ! ~ ^ | & \\ " ` select from over distinct interval cast( lower( exists( '
     "' E'x' $$ x'00' 1e5 1e999 0x1 1_0 ... .5 5. \u00a0 \u200b é 你好 😀 \x00"
 )

@@ -39,6 +39,8 @@ RESERVED = frozenset(_RESERVED_WORDS.split())
 _BINARY = frozenset(("+", "-", "*", "/", "//", "%", "=", "==", "!=", "<>", "<", "<=", ">", ">="))
 _OPERATOR_WORDS = frozenset(("and", "or"))
 _VALUE_WORDS = frozenset(("null", "true", "false"))
+_ENDS_COMPARISON = frozenset(("(", ")", ",", "and", "or", "when", "then", "else", "end"))
+_BEFORE_NOT = frozenset(("(", ",", "and", "or", "not", "case", "when", "then", "else"))
 
 _REFUSED = {
     ";": ("statements are not allowed", "an expression is one condition or value, without `;`"),
@@ -187,9 +189,12 @@ class _Scanner:
         self.counted = 0
         self.listed = 0
         self.prefixes = 0
+        self.distinct: set[int] = set()  # the nesting levels at which `is distinct from` is still open
         wants_value = True
         while self.at < len(words):
             word = words[self.at]
+            if word.text.lower() in _ENDS_COMPARISON:
+                self.distinct.discard(len(self.open))
             wants_value = self.value(word) if wants_value else self.operator(word)
             self.at += 1
         if wants_value:
@@ -231,6 +236,8 @@ class _Scanner:
             self.counted += 1
             return False
         if lower == "not":
+            if self.at and self.words[self.at - 1].text.lower() not in _BEFORE_NOT:
+                _fail("`not` needs parentheses here", word, "a = (not b)")
             return self.prefix(word)
         if lower == "case":
             self.push(_Open(word, "case"))
@@ -372,6 +379,9 @@ class _Scanner:
             self.at += self.peek() == "not"
             following = self.peek()
             if following == "distinct" and self.peek(2) == "from":
+                if len(self.open) in self.distinct:
+                    _fail("comparisons do not chain", word, "join comparisons with `and`, or add parentheses")
+                self.distinct.add(len(self.open))
                 self.at += 2
                 return True
             if following not in _VALUE_WORDS:
