@@ -6,6 +6,7 @@ import numpy as np
 
 from parakh.cli.verdicts import Days, Facts, Judged, Totals, good_people_changed, movements, rule_lines, score_bins
 from parakh.events.ids import IdIndex
+from parakh.expressions.zones import Zone
 from parakh.rules.definition import Outcome, Rule
 
 DAY = 86_400_000_000
@@ -50,7 +51,7 @@ def test_totals_take_what_is_not_known_to_be_fraud_for_good() -> None:
 
 def test_days_kinds_and_outcomes_add_up() -> None:
     item = judged([BLOCK, BLOCK, ALLOW, REVIEW, ALLOW, BLOCK])
-    days = Days({"payment": item})
+    days = Days({"payment": item}, Zone("UTC"))
     assert days.count == 3
     tally = days.tally(item)
     assert [sum(row) for row in tally.counts] == [2, 0, 1, 3]

@@ -12,12 +12,11 @@ from parakh.cli.progress import Bar
 from parakh.cli.replay import show_progress
 from parakh.cli.report.data import Movement
 from parakh.cli.verdicts import Totals, Verdicts, good_people_changed, movements
-from parakh.decisions.replay import Replay, Source
 
 if TYPE_CHECKING:
     from parakh.cli.verdicts import Facts
     from parakh.decisions.decisions import Decisions
-    from parakh.decisions.replay import Progress
+    from parakh.decisions.replay import Progress, Source
     from parakh.project.project import Project
 
 __all__ = ["Comparison", "compare", "comparison_of"]
@@ -47,6 +46,8 @@ def compare(
     console: Console,
 ) -> Comparison:
     """Replay the events through both projects, one after the other; progress is shown on the console."""
+    from parakh.decisions.replay import Replay
+
     facts = read_facts(after, sources, labels)
     verdicts = []
     for project, title in ((before, "replaying with the old"), (after, "replaying with the new")):

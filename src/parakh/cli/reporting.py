@@ -14,6 +14,7 @@ from parakh.cli.words import day, money, percent, plural, short_money, thousands
 from parakh.decisions.definition import Definitions
 from parakh.expressions.parse import parse
 from parakh.expressions.syntax import Compare, Literal, Name
+from parakh.expressions.zones import Zone
 
 __all__ = ["Edit", "change_of", "report_of"]
 
@@ -49,7 +50,7 @@ def report_of(
 ) -> Report:
     """The report of a replay."""
     judged = verdicts.judged()
-    days = Days(judged)
+    days = Days(judged, Zone(definitions.settings.time_zone))
     currency = definitions.settings.currency
     return Report(
         title=title,
@@ -85,8 +86,8 @@ def _figures(totals: Totals, currency: str, events: int, speed: int) -> tuple[Fi
                plural(totals.frauds - totals.frauds_stopped, "event"), "bad"),
         Figure("Right when it stops", percent(totals.frauds_stopped, totals.stopped),
                f"{alarms} false alarms for each fraud stopped"),
-        Figure("Good events stopped", percent(totals.good_stopped, totals.good),
-               f"{thousands(totals.good_stopped)} of {thousands(totals.good)}"),
+        Figure("Good stopped", percent(totals.good_stopped, totals.good),
+               f"{thousands(totals.good_stopped)} of {thousands(totals.good)} good events"),
         Figure("Events", thousands(events), f"{thousands(totals.decided)} of them decided on"),
         Figure("Speed", f"{thousands(speed)}/s", "events on one core, windows, rules and model"),
     )  # fmt: skip

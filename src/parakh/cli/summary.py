@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from parakh.cli.console import OUTCOME_STYLES, Console, bold, clean, dim, green, outcome, red
 from parakh.cli.words import money, percent, plural, thousands
+from parakh.expressions.types import minor_digits
 
 if TYPE_CHECKING:
     from parakh.decisions.replay import Judged, Summary
@@ -63,10 +64,9 @@ def _show_judged(event_type: str, judged: Judged, console: Console) -> None:
         ["recall", _share(judged.recall), dim("of the frauds was stopped")],
     ]
     if judged.currency:
-        caught, whole = judged.caught_amount, judged.fraud_amount
-        rows.append(
-            ["caught", green(money(caught, judged.currency)), dim(f"{percent(caught, whole)} of the fraud's amount")]
-        )
+        caught, whole = (_minor(amount, judged.currency) for amount in (judged.caught_amount, judged.fraud_amount))
+        share = dim(f"{percent(caught, whole)} of the fraud's amount")
+        rows.append(["caught", green(money(caught, judged.currency)), share])
         rows.append(["passed", red(money(whole - caught, judged.currency)), ""])
     alarms = "–" if per_fraud is None else f"{per_fraud:.2f}"
     rows.append(["false alarms", alarms, dim("for each fraud that was stopped")])
@@ -77,8 +77,18 @@ def _share(value: float | None) -> str:
     return "–" if value is None else percent(value, 1)
 
 
+def _minor(amount: float, currency: str) -> int:
+    return round(amount * 10 ** minor_digits(currency))
+
+
 def summary_as_data(summary: Summary) -> dict[str, Any]:
     """The summary for a program to read."""
     data = asdict(summary)
     data["events_per_second"] = round(summary.received / summary.seconds) if summary.seconds else None
+    for event_type, judged in summary.judged.items():
+        data["judged"][event_type] |= {
+            "precision": judged.precision,
+            "recall": judged.recall,
+            "false_alarms_per_fraud": judged.false_alarms_per_fraud,
+        }
     return data

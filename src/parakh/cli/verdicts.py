@@ -16,6 +16,7 @@ from parakh.cli.report.data import OUTCOMES, Kind, Movement, RuleLine, Tally
 from parakh.cli.words import day
 from parakh.decisions.decisions import Decisions, Part
 from parakh.events.ids import IdIndex
+from parakh.expressions.zones import Zone
 from parakh.rules.definition import Rule
 
 __all__ = ["Facts", "Totals", "Verdicts", "good_people_changed", "movements"]
@@ -160,17 +161,21 @@ class Verdicts:
 
 
 class Days:
-    """The days that judged events span, for charts over time."""
+    """The days that judged events span, in a time zone, for charts over time."""
 
-    def __init__(self, judged: Mapping[str, Judged]) -> None:
-        times = [item.time_us for item in judged.values() if item.time_us.size]
+    def __init__(self, judged: Mapping[str, Judged], zone: Zone) -> None:
+        self._zone = zone
+        times = [self._local(item.time_us) for item in judged.values() if item.time_us.size]
         self.first = min(int(t.min()) for t in times) // _DAY_US if times else 0
         self.count = (max(int(t.max()) for t in times) // _DAY_US - self.first + 1) if times else 0
         starts = [(self.first + i) * _DAY_US for i in range(self.count)]
         self.labels = tuple(day(start).rsplit(" ", 1)[0] for start in starts)
 
     def of(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
-        return times // _DAY_US - self.first
+        return self._local(times) // _DAY_US - self.first
+
+    def _local(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
+        return times + self._zone.offset_us(times)
 
     def tally(self, judged: Judged) -> Tally:
         """Outcomes a day."""

@@ -83,24 +83,27 @@ def outcome_chart(event_type: str, tally: Tally, span: str) -> Markup:
     )
 
 
-def kind_chart(kind: Kind, labels: Sequence[str], top_amount: int, currency: str, span: str) -> Markup:
-    """One kind of fraud: amounts stopped stand above the line, amounts that passed below it."""
-    half = 58
-    top = _ceiling(top_amount)
+def kind_chart(kind: Kind, labels: Sequence[str], currency: str, span: str) -> Markup:
+    """One kind of fraud: amounts stopped stand above the line, amounts that passed below it, on one scale."""
+    most_caught, most_missed = max(kind.caught, default=0), max(kind.missed, default=0)
+    top = max(1, most_caught + most_missed)
+    plot = 110
+    middle = plot * most_caught / top
     step = 100 / max(1, len(labels))
-    marks = [element("line", x1="0", x2="100%", y1=half, y2=half, class_="axis")]
+    marks = [element("line", x1="0", x2="100%", y1=_px(middle), y2=_px(middle), class_="axis")]
     for i, (caught, missed) in enumerate(zip(kind.caught, kind.missed)):
         for amount, side, word in ((caught, -1, "caught"), (missed, 1, "missed")):
             if amount:
-                high = max(1.5, amount / top * (half - 4))
+                high = max(1.5, amount / top * plot)
                 said = f"{labels[i]}: {short_money(amount, currency)} {word}"
-                marks.append(_bar(i * step, step, half - high if side < 0 else half, high, word, said))
-    marks.append(_dates(labels, 2 * half + 14, few=True))
+                marks.append(_bar(i * step, step, middle - high if side < 0 else middle, high, word, said))
+    marks.append(_dates(labels, plot + 18, few=True))
     caught, missed = sum(kind.caught), sum(kind.missed)
     said = (
-        f"{percent(caught, caught + missed)} of {short_money(caught + missed, currency)}; "
+        f"{percent(caught, caught + missed)} of {short_money(caught + missed, currency)} stopped, "
         f"{thousands(kind.caught_events)} of {thousands(kind.caught_events + kind.missed_events)} events"
     )
+    most = f"up to {short_money(max(most_caught, most_missed), currency)} a {span}"
     numbers = table(
         (span.capitalize(), "caught", "missed"),
         [
@@ -110,8 +113,8 @@ def kind_chart(kind: Kind, labels: Sequence[str], top_amount: int, currency: str
         ],
     )
     title = kind.name.replace("_", " ").capitalize()
-    drawing = _svg(marks, 2 * half + 20, f"{title}: caught and missed", f"{said} were stopped.", flat=True)
-    return figure(title, f"{said} stopped", drawing, numbers)
+    drawing = _svg(marks, plot + 24, f"{title}: caught and missed", f"{said}; {most}.", flat=True)
+    return figure(title, said, drawing, numbers, key=element("p", most, class_="legend"))
 
 
 def score_chart(scores: Scores) -> Markup:

@@ -89,9 +89,8 @@ def _outcomes(report: Report) -> list[Markup]:
 def _kinds(report: Report) -> list[Markup]:
     if not report.kinds:
         return []
-    top = max((max((*kind.caught, *kind.missed), default=0) for kind in report.kinds), default=0)
-    charts = [kind_chart(kind, report.kinds_labels, top, report.currency, report.span) for kind in report.kinds]
-    words = [("caught", "caught, above the line"), ("missed", "missed, below it; one scale for all kinds")]
+    charts = [kind_chart(kind, report.kinds_labels, report.currency, report.span) for kind in report.kinds]
+    words = [("caught", "caught, above the line"), ("missed", "missed, below it")]
     return [legend(words), element("div", *charts, class_="multiples")]
 
 
