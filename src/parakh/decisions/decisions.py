@@ -87,7 +87,8 @@ class Decisions(Sequence["Decision"]):
         self._schema = schema
         self._length = sum(len(part) for part in self.parts)
         self._where: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-        self._ids: dict[int, list[str]] = {}
+        self.quarantined: dict[str, int] = {}
+        """How many events of the same call could not be taken, by reason."""
 
     @classmethod
     def concat(cls, batches: Sequence[Decisions]) -> Decisions:
@@ -191,6 +192,9 @@ class Decisions(Sequence["Decision"]):
         lines = [f"{len(self):,} decisions"]
         for event_type, tally in self.counts().items():
             lines.append(f"  {event_type}: " + ", ".join(f"{word} {count:,}" for word, count in tally.items() if count))
+        if self.quarantined:
+            listed = ", ".join(f"{reason} {count:,}" for reason, count in self.quarantined.items())
+            lines.append(f"  quarantined: {listed}")
         shown = 8
         lines += [f"  {self[i].line()}" for i in range(min(shown, len(self)))]
         if len(self) > shown:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parakh.decisions.definition import Definitions, Policy
+from parakh.decisions.definition import Definitions, Policy, Settings
 from parakh.decisions.names import Names
 from parakh.decisions.policy import Judge
 from parakh.decisions.record import DecisionSchema, Writer
@@ -25,12 +25,16 @@ from parakh.expressions.program import Program, ProgramBuilder, References
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD, NUMBER
 from parakh.expressions.zones import Zone
+from parakh.features.definition import Entity
 from parakh.features.plan import FeaturePlan, plan_features
 from parakh.models.definition import Model
 from parakh.models.scorer import Scorer, load_model
-from parakh.rules.definition import Mode
+from parakh.rules.definition import LookupTable, Mode, ValueList
 
-__all__ = ["ModelPlan", "Plan", "TypePlan", "compile_plan"]
+__all__ = ["Intake", "ModelPlan", "Plan", "TypePlan", "compile_intake", "compile_plan"]
+
+
+Index = TypeVar("Index", bound=TableIndex)
 
 
 @dataclass(slots=True)
@@ -76,8 +80,44 @@ class TypePlan:
     schema: DecisionSchema
     writer: Writer
     score: ModelPlan | None
-    rule_expressions: tuple[Typed, ...]
+    conditions: tuple[Typed, ...]  # of the judge's rules, in their order
     kept: NDArray[np.int64]  # slots that outlive the batch: features, then shadow scores
+
+
+@dataclass(slots=True)
+class Intake:
+    """The part of a plan that state depends on: how events are decoded and which features they feed.
+
+    It stays as it is while rules, signals, models, policies, lists and tables change.
+    """
+
+    events: tuple[EventType, ...]
+    entities: tuple[Entity, ...]
+    settings: Settings
+    layouts: dict[str, Layout]
+    decoders: dict[str, Decoder]
+    programs: dict[str, Program]
+    features: FeaturePlan
+    references: References
+
+    def serves(self, definitions: Definitions) -> bool:
+        """Whether a project takes in events and keeps features just as this one does."""
+        mine = (self.events, self.entities, self.settings)
+        if mine != (definitions.events, definitions.entities, definitions.settings):
+            return False
+        # What a `where` looks up may change its rows, but not its types.
+        types: dict[str, Any] = {item.name: (item.type, {}) for item in definitions.lists}
+        types |= {item.name: (item.key, dict(item.columns)) for item in definitions.tables}
+        held = (*self.references.lists.items(), *self.references.tables.items())
+        return all(types.get(name, (index.key, index.columns)) == (index.key, index.columns) for name, index in held)
+
+    def refer(self, definitions: Definitions) -> None:
+        """Take over the lists and tables of a project; programs that read them see the change with their next event."""
+        strings = self.references.strings
+        lists = {item.name: _list_index(item, strings) for item in definitions.lists}
+        tables = {item.name: _table_index(item, strings) for item in definitions.tables}
+        self.references.lists = _replaced(self.references.lists, lists)
+        self.references.tables = _replaced(self.references.tables, tables)
 
 
 @dataclass(slots=True)
@@ -86,10 +126,8 @@ class Plan:
 
     definitions: Definitions
     project: str
+    intake: Intake
     types: tuple[TypePlan, ...]
-    features: FeaturePlan
-    names: Names
-    zone: Zone
     width: int
     by_name: dict[str, TypePlan] = field(default_factory=dict)
 
@@ -97,43 +135,58 @@ class Plan:
         self.by_name = {item.event.name: item for item in self.types}
 
 
-def compile_plan(definitions: Definitions, project: str, strings: Strings, *, started_us: int | None) -> Plan:
-    """The plan of a checked project.
+def compile_intake(definitions: Definitions, strings: Strings, *, started_us: int | None) -> Intake:
+    """How a checked project takes in events.
 
     `started_us` is when the run began (microseconds UTC), for quarantining events of the future; None does not look.
-    Raises ModelError where a model file cannot be loaded.
     """
     names = Names(definitions)
-    zone = Zone(definitions.settings.time_zone)
     references = References(
         strings=strings,
-        lists={item.name: ListIndex.of(item.type, _entries(item), strings) for item in definitions.lists},
-        tables={item.name: TableIndex.of(item.key, item.columns, _rows(item), strings) for item in definitions.tables},
-        zone=zone,
+        lists={item.name: _list_index(item, strings) for item in definitions.lists},
+        tables={item.name: _table_index(item, strings) for item in definitions.tables},
+        zone=Zone(definitions.settings.time_zone),
     )
-    layouts = {event.name: Layout() for event in definitions.events}
-    decoders = {}
-    builders = {}
+    layouts: dict[str, Layout] = {}
+    decoders: dict[str, Decoder] = {}
+    builders: dict[str, ProgramBuilder] = {}
     for event in definitions.events:
-        layout = layouts[event.name]
+        layout = layouts[event.name] = Layout()
         lay_out(event, layout)
         decoders[event.name] = Decoder(
             event, layout, strings, started_us=started_us, earliest_us=definitions.settings.earliest_us
         )
-        builder = ProgramBuilder(layout, references, layout[event.time].slot)
+        builder = builders[event.name] = ProgramBuilder(layout, references, layout[event.time].slot)
         scope = names.ingest(event)
         for name, text in event.derive:
             typed = _typed(names, text, scope)
             builder.output(typed, layout.add(name, typed.type).slot)
-        builders[event.name] = builder
     features = plan_features(definitions, names, layouts, builders, references)
-    ingest = {event.name: builders[event.name].build() for event in definitions.events}
+    return Intake(
+        events=definitions.events,
+        entities=definitions.entities,
+        settings=definitions.settings,
+        layouts=layouts,
+        decoders=decoders,
+        programs={name: builder.build() for name, builder in builders.items()},
+        features=features,
+        references=references,
+    )
+
+
+def compile_plan(definitions: Definitions, project: str, intake: Intake) -> Plan:
+    """The plan of a checked project over an intake that serves it.
+
+    Raises ModelError where a model file cannot be loaded.
+    """
+    assert intake.serves(definitions), "the intake is of another project"
+    names = Names(definitions)
+    references = intake.references
     types = tuple(
-        _plan_type(definitions, project, names, references, index, event, layouts[event.name], ingest, decoders)
+        _plan_type(definitions, project, names, references, index, event, intake)
         for index, event in enumerate(definitions.events)
     )
-    width = max((layout.width for layout in layouts.values()), default=1)
-    return Plan(definitions, project, types, features, names, zone, width)
+    return Plan(definitions, project, intake, types, max((item.layout.width for item in types), default=1))
 
 
 def _plan_type(
@@ -143,10 +196,10 @@ def _plan_type(
     references: References,
     index: int,
     event: EventType,
-    layout: Layout,
-    ingest: Mapping[str, Program],
-    decoders: Mapping[str, Decoder],
+    intake: Intake,
 ) -> TypePlan:
+    base = intake.layouts[event.name]
+    layout = Layout(dict(base.columns), base.width)
     time_slot = layout[event.time].slot
     reads = names.reads(event)
     features = tuple(layout[read.name] for read in reads)
@@ -214,8 +267,8 @@ def _plan_type(
         index=index,
         event=event,
         layout=layout,
-        decoder=decoders[event.name],
-        ingest=ingest[event.name],
+        decoder=intake.decoders[event.name],
+        ingest=intake.programs[event.name],
         decided=decided,
         signals=signals.build(),
         models=tuple(models),
@@ -224,7 +277,7 @@ def _plan_type(
         schema=schema,
         writer=Writer(schema),
         score=score,
-        rule_expressions=expressions,
+        conditions=expressions,
         kept=np.array(kept, np.int64),
     )
 
@@ -235,12 +288,21 @@ def _typed(names: Names, text: str, scope: Any) -> Typed:
     return typed
 
 
-def _entries(item: Any) -> list[tuple[Any, int | None, int | None]]:
-    return [(entry.value, entry.since_us, entry.until_us) for entry in item.entries]
+def _replaced(held: Mapping[str, Index], new: Mapping[str, Index]) -> dict[str, Index]:
+    """The new indexes, under objects that programs already read where there are such."""
+    for name, index in new.items():
+        if name in held:
+            held[name].replace_with(index)
+    return {name: held.get(name, index) for name, index in new.items()}
 
 
-def _rows(item: Any) -> list[tuple[Any, tuple[Any, ...], int | None, int | None]]:
-    return [(row.key, row.values, row.since_us, row.until_us) for row in item.rows]
+def _list_index(item: ValueList, strings: Strings) -> ListIndex:
+    index = ListIndex(item.type)
+    index.add([(entry.value, entry.since_us, entry.until_us) for entry in item.entries], strings)
+    return index
 
 
-
+def _table_index(item: LookupTable, strings: Strings) -> TableIndex:
+    index = TableIndex(item.key, dict(item.columns))
+    index.extend([(row.key, row.values, row.since_us, row.until_us) for row in item.rows], strings)
+    return index

@@ -1,0 +1,469 @@
+"""The engine: the one path from a batch of the log to decisions, the same live, in a replay, a notebook and the tests.
+
+`Engine.take` reads aloud: admit the ids, place the labels, derive, read the windows, score, judge. What differs between
+uses is only how large a batch is, and that changes nothing but speed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parakh.decisions.decisions import Decision, Decisions, Part, arrow_schema
+from parakh.decisions.definition import ProjectLike
+from parakh.decisions.labelling import Labelling, Placed
+from parakh.decisions.plan import Plan, TypePlan, compile_intake, compile_plan
+from parakh.decisions.policy import LATE, Judgement
+from parakh.errors import InputError, ProjectError, StateLimitError
+from parakh.events.chunks import Chunk, JsonLines
+from parakh.events.ids import CONFLICT, DUPLICATE, NEW, IdIndex
+from parakh.events.labels import LabelRows, LabelSchema, read_labels
+from parakh.events.merge import LABEL, EventPart, LogBatch, Merger, Stream, quarantine_part
+from parakh.events.quarantine import Quarantine
+from parakh.events.reasons import Reason
+from parakh.events.sources import Columns, memory_source, open_source
+from parakh.expressions.strings import Strings
+from parakh.expressions.types import NULL_WORD
+from parakh.features.reads import key_fields
+from parakh.features.state import Entries, FeatureState
+
+__all__ = ["Counts", "Decision", "Decisions", "Engine"]
+
+_NO_CONTRIBUTIONS = np.zeros((0, 1))
+_SWEPT_SHARE = 8
+"""One key is looked at by the sweep for so many events, so that idle keys go without a pause."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What came in and became of it; received = accepted + duplicates + quarantined, always.
+
+    `quarantined` counts events by reason; `late` those accepted that were too late for their windows.
+    """
+
+    received: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    late: int = 0
+    quarantined: Counter[str] | None = None
+
+    def __post_init__(self) -> None:
+        self.quarantined = Counter()
+
+    def check(self) -> None:
+        assert self.quarantined is not None
+        lost = self.received - self.accepted - self.duplicates - self.quarantined.total()
+        assert lost == 0, f"{lost} events are unaccounted for"
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """The events of a batch that are new, in log order: entry of the batch, frame row, kind, time, held row, clocks."""
+
+    entries: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    kinds: NDArray[np.uint8]
+    times: NDArray[np.int64]
+    held: NDArray[np.int64]
+    clocks: NDArray[np.int64]  # after each
+    late: NDArray[np.bool_]
+
+
+class Engine:
+    """Decides on events, in the order of the log, and keeps the history that deciding needs.
+
+    `batch_size` bounds how many events are worked on at once; it changes speed, never an answer. `started_us` is when
+    the run began (microseconds UTC): events more than five minutes ahead of it are quarantined; None takes any.
+
+    >>> from parakh.decisions.engine import Engine
+    >>> from parakh.project.project import Project
+    >>> engine = Engine(Project.load("examples/card-payments"))  # doctest: +SKIP
+    >>> engine.decide({"payment": "payment.ndjson"})  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        project: ProjectLike,
+        *,
+        batch_size: int = 4096,
+        started_us: int | None = None,
+        quarantine: Quarantine | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError("a batch has at least one event")
+        self.project = project
+        self.batch_size = batch_size
+        self.strings = Strings()
+        self.plan: Plan = compile_plan(
+            project.definitions,
+            project.hash,
+            compile_intake(project.definitions, self.strings, started_us=started_us),
+        )
+        self.state = FeatureState(self.plan.intake.features)
+        self.ids = IdIndex()
+        self.labelling = Labelling(project.definitions.settings.lateness_us)
+        self.quarantine = quarantine or Quarantine()
+        self.counts = Counts()
+        self.clock_us: int | None = None
+        self._frame()
+
+    # -- what people call ---------------------------------------------------------------------------------------------
+
+    def decide(
+        self,
+        events: Any,
+        *,
+        event_type: str | None = None,
+        labels: Any = None,
+        label_delay_us: int | None = None,
+    ) -> Decisions:
+        """Decide on events and remember them.
+
+        `events` are a list of dicts, a table (Arrow, pandas, Polars), NDJSON as bytes, or a file's path - of one event
+        type, named by `event_type` where the project has several - or a mapping of event types to such. `labels` are
+        given likewise, with event_type, event_id, label, value, known_at and source. Label columns of the events become
+        known after `label_delay_us`; never, where it is None. What cannot be read is counted in the result's
+        `quarantined`. Raises InputError where a source cannot be read at all.
+        """
+        before = Counter(self.counts.quarantined)
+        streams = [self._stream(name, source) for name, source in self._by_type(events, event_type).items()]
+        merger = Merger(streams, labels=self.read_labels(labels), label_delay_us=label_delay_us)
+        batches = []
+        while (batch := merger.next(self.words, self.batch_size)) is not None:
+            batches.append(self.take(batch))
+        decisions = Decisions.concat(batches or [Decisions([], self.strings, self.schema)])
+        decisions.quarantined = dict(Counter(self.counts.quarantined) - before)
+        return decisions
+
+    def decide_lines(self, event_type: str, data: bytes) -> Decisions:
+        """Decide on lines of JSON of one event type: the short way of a live service; at most `batch_size` lines."""
+        plan = self._type(event_type)
+        chunk = _lines(event_type, data)
+        if chunk.count > self.batch_size:
+            raise InputError(f"{chunk.count:,} events at once; this engine takes {self.batch_size:,}")
+        return self.take(LogBatch.of_chunk(plan.index, plan.decoder, chunk, self.words))
+
+    def apply(self, project: ProjectLike) -> None:
+        """Decide by another version of the project from the next event on; the history that was kept stays.
+
+        Rules, signals, models, policies, lists and tables may differ. Raises ProjectError where events, features or
+        settings do: their history has to be built from the log, by a replay.
+        """
+        intake = self.plan.intake
+        if not intake.serves(project.definitions):
+            from parakh.errors import Problem
+
+            what = "events, features or settings differ: their history must be built from the log"
+            raise ProjectError((Problem(what, hint="replay the events with the new project"),))
+        intake.refer(project.definitions)
+        self.plan = compile_plan(project.definitions, project.hash, intake)
+        self.project = project
+        self._frame()
+
+    @property
+    def schema(self) -> Any:
+        """The Arrow schema of decisions with all features."""
+        return arrow_schema([item.schema for item in self.plan.types if item.decided])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state: windows, keys, strings and ids."""
+        return self.state.nbytes + self.strings.nbytes + self.ids.nbytes
+
+    # -- the one path -------------------------------------------------------------------------------------------------
+
+    def take(self, batch: LogBatch) -> Decisions:
+        """Take a batch whose events stand in `self.words`, and decide on it.
+
+        Raises StateLimitError where the state would outgrow the project's bound.
+        """
+        flags = self._flags
+        flags[: sum(part.count for part in batch.parts)] = 0
+        admitted = self._admit(batch)
+        placed = self._place_labels(batch, admitted)
+        for part in batch.parts:
+            self.plan.types[part.type_index].ingest.run(self.words, part.start, part.stop, flags)
+        flags[admitted.rows[admitted.late]] |= LATE
+        self._read_windows(admitted, placed)
+        decided = [self._decide(part, batch, admitted) for part in batch.parts]
+        self.state.sweep(1 + batch.count // _SWEPT_SHARE)
+        self._bound()
+        return Decisions([part for part in decided if part is not None], self.strings, self._schema)
+
+    def _admit(self, batch: LogBatch) -> _Admitted:
+        """Which events are new: not quarantined in decoding, no duplicates, no conflicts."""
+        entries = np.flatnonzero(batch.kinds != LABEL)
+        rows = batch.rows[entries]
+        if len(batch.parts) == 1:
+            decoded = batch.parts[0].decoded
+            columns = [decoded.problem, decoded.id_hi, decoded.id_lo, decoded.digest, decoded.times]
+        else:
+            names = ("problem", "id_hi", "id_lo", "digest", "times")
+            columns = [_joined([getattr(part.decoded, name) for part in batch.parts]) for name in names]
+        problem, id_hi, id_lo, digest, times = (column[rows] for column in columns)
+        ok = problem == 0
+        status = np.empty(entries.size, np.uint8)
+        held = np.empty(entries.size, np.int64)
+        self.ids.admit(id_hi, id_lo, digest, times, ok, status, held)
+        self._count(batch, rows, ok, status)
+        new = status == NEW
+        # A row that is not decided on must not show the words of an earlier batch to the programs.
+        self.words[:, rows[~new]] = NULL_WORD
+        times = times[new]
+        clocks = np.maximum.accumulate(times)
+        late = np.zeros(times.size, np.bool_)
+        if times.size:
+            before = clocks[:-1]
+            if self.clock_us is not None:
+                np.maximum(clocks, self.clock_us, out=clocks)
+                late[0] = times[0] < self.clock_us - self._lateness_us
+            late[1:] = times[1:] < before - self._lateness_us
+        self.counts.late += int(late.sum())
+        return _Admitted(
+            entries[new], rows[new].astype(np.int64), batch.kinds[entries[new]], times, held[new], clocks, late
+        )
+
+    def _count(
+        self, batch: LogBatch, rows: NDArray[np.int32], ok: NDArray[np.bool_], status: NDArray[np.uint8]
+    ) -> None:
+        counts = self.counts
+        assert counts.quarantined is not None
+        counts.received += int(status.size)
+        tally = np.bincount(status, minlength=4)
+        counts.accepted += int(tally[NEW])
+        counts.duplicates += int(tally[DUPLICATE])
+        if not ok.all():
+            for part in batch.parts:
+                quarantine_part(part, self.quarantine)
+            for part in batch.parts:
+                for reason in part.decoded.problem[part.decoded.problem != 0].tolist():
+                    counts.quarantined[Reason(reason).code] += 1
+        for row in rows[status == CONFLICT].tolist():
+            part = next(part for part in batch.parts if part.start <= row < part.stop)
+            chunk, number = part.origin(row - part.start)
+            self.quarantine.add(
+                Reason.CONFLICT,
+                event_type=part.decoder.event_type.name,
+                source=chunk.file,
+                line=chunk.line(number),
+                raw=chunk.raw(number),
+            )
+            counts.quarantined[Reason.CONFLICT.code] += 1
+
+    def _place_labels(self, batch: LogBatch, admitted: _Admitted) -> Placed | None:
+        first_clock = self.clock_us
+        if admitted.clocks.size:
+            self.clock_us = int(admitted.clocks[-1])
+        if not batch.labels.count and not len(self.labelling):
+            return None
+        entries = np.flatnonzero(batch.kinds == LABEL)
+        id_hi = _joined([part.decoded.id_hi for part in batch.parts])[admitted.rows]
+        id_lo = _joined([part.decoded.id_lo for part in batch.parts])[admitted.rows]
+        placed = self.labelling.place(
+            batch.labels.take(batch.rows[entries]),
+            entries,
+            self.ids,
+            new_entries=admitted.entries,
+            new_ids=(id_hi, id_lo),
+            clocks=admitted.clocks,
+            first_clock=first_clock,
+        )
+        if self.clock_us is not None:
+            self.labelling.give_up(self.clock_us)
+        for place in self.labelling.forsaken:
+            self.quarantine.add(Reason.UNKNOWN_EVENT, source="labels", line=place + 1, raw=b"")
+        self.labelling.forsaken.clear()
+        return placed
+
+    def _read_windows(self, admitted: _Admitted, placed: Placed | None) -> None:
+        """Every feature of every new event, into the frame; labels act at their places between."""
+        if placed is None:
+            entries = Entries.of(admitted.kinds, admitted.rows, admitted.times, late=admitted.late, held=admitted.held)
+            self.state.process(self.words, self._flags, entries)
+            return
+        # What a label about a key is about depends on the events before it: the batch is cut there.
+        cuts = [0, *placed.order[placed.held < 0].tolist(), 2 * int(max(admitted.entries.max(initial=0), 0)) + 2]
+        cuts[-1] = max(cuts[-1], int(placed.order.max()) + 1)
+        for low, high in pairwise(cuts):
+            events = (2 * admitted.entries >= low) & (2 * admitted.entries < high)
+            labels = (placed.order >= low) & (placed.order < high)
+            self._process(admitted, events, placed, np.flatnonzero(labels))
+
+    def _process(
+        self, admitted: _Admitted, events: NDArray[np.bool_], placed: Placed, which: NDArray[np.int64]
+    ) -> None:
+        labels = placed.labels.take(which)
+        held, number = self._about(labels, placed.held[which])
+        updates = self.state.label_updates(
+            types=labels.event_type[number].astype(np.int64),
+            labels=labels.label[number].astype(np.int64),
+            held=held,
+            ranks=labels.rank[number].astype(np.int64),
+            values=labels.value[number],
+        )
+        count = int(held.size)
+        order = np.concatenate([2 * admitted.entries[events], placed.order[which][number]])
+        # At one place a label stands before nothing else: an entry is an event or a label, or labels after an event.
+        sort = np.argsort(order, kind="stable")
+        zeros = np.zeros(count, np.int64)
+        entries = Entries.of(
+            np.concatenate([admitted.kinds[events].astype(np.int64), np.full(count, Entries.LABEL)])[sort],
+            np.concatenate([admitted.rows[events], np.arange(count)])[sort],
+            np.concatenate([admitted.times[events], zeros])[sort],
+            late=np.concatenate([admitted.late[events], zeros.astype(np.bool_)])[sort],
+            held=np.concatenate([admitted.held[events], zeros - 1])[sort],
+        )
+        self.state.process(self.words, self._flags, entries, updates)
+
+    def _about(self, labels: LabelRows, held: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The held events that labels are about, and the number of the label for each."""
+        if not labels.count or (held >= 0).all():
+            return held, np.arange(labels.count)
+        rows: list[NDArray[np.int64]] = []
+        numbers: list[NDArray[np.int64]] = []
+        for number, row in enumerate(held.tolist()):
+            found = np.array([row])
+            if row < 0:
+                event = self.plan.types[labels.event_type[number]].event
+                entity = self.plan.definitions.entity(self._label_entities[labels.entity[number]])
+                ways = key_fields(entity, event)
+                code = int(labels.key[number])
+                found = np.unique(
+                    _joined([self.state.held_with_key(int(labels.event_type[number]), way, code) for way in ways])
+                )
+            rows.append(found)
+            numbers.append(np.full(found.size, number))
+        return _joined(rows).astype(np.int64), _joined(numbers).astype(np.int64)
+
+    def _decide(self, part: EventPart, batch: LogBatch, admitted: _Admitted) -> Part | None:
+        plan = self.plan.types[part.type_index]
+        if not plan.decided:
+            return None
+        words, flags, start, stop = self.words, self._flags, part.start, part.stop
+        plan.signals.run(words, start, stop, flags)
+        inputs = None
+        for model in plan.models:
+            x = model.gather(words, slice(start, stop))
+            words.view(np.float64)[model.output.slot, start:stop] = model.scorer.score(x)
+            if model is plan.score:
+                inputs = x
+        plan.rules.run(words, start, stop, flags)
+        judgement = plan.judge.judge(words, start, stop, flags)
+
+        # The new events of this part, in log order, and their places among all that are decided.
+        mine = np.flatnonzero(admitted.kinds == part.type_index)
+        rows = admitted.rows[mine] - start
+        position = self._positions(admitted)[mine]
+        every = rows.size == part.count
+        if not every:
+            judgement = Judgement(*(getattr(judgement, name)[rows] for name in Judgement.__slots__))  # type: ignore[attr-defined]
+        contributions = _NO_CONTRIBUTIONS
+        if plan.score is not None and inputs is not None:
+            stopped = np.flatnonzero(judgement.outcome)
+            if stopped.size:
+                found = plan.score.scorer.contributions(inputs[rows[stopped]])
+                contributions = _NO_CONTRIBUTIONS if found is None else found
+        decoded = part.decoded
+        frame = rows + start
+        score = words.view(np.float64)[plan.score.output.slot, frame] if plan.score else np.full(rows.size, np.nan)
+        return Part(
+            schema=plan.schema,
+            writer=plan.writer,
+            position=position,
+            id_hi=decoded.id_hi[rows],
+            id_lo=decoded.id_lo[rows],
+            ids=(decoded.id_buffer, decoded.id_starts[rows], decoded.id_lengths[rows]),
+            event_time_us=decoded.times[rows],
+            decided_at_us=admitted.clocks[mine],
+            judgement=judgement,
+            score=score,
+            flags=flags[frame],
+            words=words[plan.kept[:, None], frame],
+            contributions=contributions,
+        )
+
+    def _positions(self, admitted: _Admitted) -> NDArray[np.int64]:
+        decided = self._decided_kinds[admitted.kinds]
+        return np.cumsum(decided) - decided
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _frame(self) -> None:
+        """The frame of a batch, and what follows from the plan."""
+        self.words = np.full((self.plan.width, self.batch_size), NULL_WORD, np.int64)
+        self._flags = np.zeros(self.batch_size, np.uint8)
+        self._lateness_us = self.plan.definitions.settings.lateness_us
+        self._decided_kinds = np.zeros(256, np.int64)
+        self._decided_kinds[[item.index for item in self.plan.types if item.decided]] = 1
+        self._label_entities = tuple(entity.name for entity in self.plan.definitions.entities)
+        self._schema = self.schema
+
+    def _bound(self) -> None:
+        bound = self.plan.definitions.settings.state_bytes
+        if self.nbytes > bound:
+            raise StateLimitError(
+                f"the state holds {self.nbytes / 2**30:.2f} GB, more than the project allows ({bound / 2**30:.2f} GB): "
+                f"{len(self.ids):,} ids, {self.state.records:,} records of {self.state.keys:,} keys, "
+                f"{len(self.strings):,} texts; raise [limits] state in parakh.toml, or shorten windows or the horizon"
+            )
+
+    def _type(self, name: str | None) -> TypePlan:
+        types = self.plan.by_name
+        if name is None and len(types) == 1:
+            return next(iter(types.values()))
+        if name not in types:
+            listed = ", ".join(types)
+            raise InputError(
+                f"which type are these events? Say event_type=...: {listed}"
+                if name is None
+                else f"the project has no event type {name!r}; there are: {listed}"
+            )
+        return types[name]
+
+    def _by_type(self, events: Any, event_type: str | None) -> Mapping[str, Any]:
+        if isinstance(events, Mapping) and events and all(name in self.plan.by_name for name in events):
+            return events
+        return {self._type(event_type).event.name: events}
+
+    def _stream(self, event_type: str, events: Any) -> Stream:
+        plan = self._type(event_type)
+        if isinstance(events, str | Path) or (isinstance(events, Sequence) and events and isinstance(events[0], Path)):
+            source = open_source(events, Columns.of(plan.event))
+        elif isinstance(events, bytes | bytearray | memoryview):
+            source = memory_source([], event_type)
+            source._chunks = iter([_lines(event_type, bytes(events))])
+        else:
+            source = memory_source(events, event_type)
+        return Stream(plan.index, plan.decoder, source)
+
+    def read_labels(self, labels: Any) -> LabelRows | None:
+        """Labels from a file or from memory, ordered by when they became known; bad ones go to quarantine."""
+        if labels is None:
+            return None
+        settings = self.plan.definitions.settings
+        schema = LabelSchema(self.plan.definitions.events, self._label_entities, settings.label_sources)
+        source = labels if isinstance(labels, str | Path) else memory_source(labels, "labels")
+        return read_labels(source, schema, self.strings, self.quarantine, earliest_us=settings.earliest_us)
+
+
+def _lines(name: str, data: bytes) -> Chunk:
+    buffer = np.frombuffer(bytearray(data), np.uint8)
+    breaks = np.flatnonzero(buffer == 10)
+    ends = breaks if data.endswith(b"\n") or not data else np.append(breaks, buffer.size)
+    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1]) if ends.size else np.empty(0, np.int64)
+    lengths = ends - starts
+    keep = lengths > 0
+    return JsonLines(name, 1, buffer, starts[keep].astype(np.int64), lengths[keep].astype(np.int64))
+
+
+def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    if not arrays:
+        return np.empty(0, np.int64)
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
