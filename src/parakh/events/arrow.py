@@ -24,6 +24,7 @@ from parakh.events.fields import (
     close_row,
     store,
 )
+from parakh.events.reasons import Reason, Refused
 from parakh.events.scalars import DAY_US, epoch_us, valid_utf8
 from parakh.events.schema import (
     KIND,
@@ -46,6 +47,7 @@ __all__ = ["column_at", "decode_columns"]
 _STRING = KIND_NUMBERS[Kind.STRING]
 _UNIT_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _FITTING = float(2**63)
+_YEAR_1_US, _YEAR_9999_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 
 class _Words(NamedTuple):
@@ -130,7 +132,10 @@ def _value(array: Any, row: int) -> object:
     if _is_text(one.type):
         one = one.cast(pa.large_binary())
     if pa.types.is_timestamp(one.type):
-        one = pa.array(_as_words(one, Type(Kind.TIMESTAMP)).words, pa.timestamp("us"), mask=_invalid(one))
+        words, fits, valid = _as_words(one, Type(Kind.TIMESTAMP))
+        if valid[0] and not fits[0]:
+            raise Refused(Reason.OUT_OF_RANGE)
+        one = pa.array(words, pa.timestamp("us"), mask=~valid)
     return one[0].as_py()
 
 
@@ -205,13 +210,13 @@ def _as_words(array: Any, type: Type) -> _Words:
 def _time_words(array: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     if pa.types.is_date32(array.type):
         return pc.fill_null(array.cast(pa.int32()), 0).to_numpy().astype(np.int64) * DAY_US, _all(array)
-    words = pc.fill_null(array.cast(pa.int64()), 0).to_numpy().copy()
+    words = pc.fill_null(array.cast(pa.int64()), 0).to_numpy()
     unit = "ms" if pa.types.is_date64(array.type) else array.type.unit
     if unit == "ns":
         return words // 1_000, _all(array)
     factor = _UNIT_US[unit]
-    fits = np.abs(words) <= (2**63 - 1) // factor
-    return np.where(fits, words, 0) * factor, fits & (words != -(2**63))
+    fits = (words >= _YEAR_1_US // factor) & (words <= _YEAR_9999_US // factor)
+    return np.where(fits, words, 0) * factor, fits
 
 
 def _from_integers(
