@@ -20,13 +20,13 @@ from parakh.cli.words import thousands
 from parakh.decisions.decisions import Decision, Decisions
 from parakh.decisions.definition import Definitions
 from parakh.decisions.engine import Engine
+from parakh.decisions.names import Names
 from parakh.decisions.plan import Plan, TypePlan
 from parakh.events.decode import Decoder, hash_id, lay_out
 from parakh.events.definition import EventType
 from parakh.events.ids import NEW, IdIndex
-from parakh.events.labels import LabelSchema, read_labels
+from parakh.events.labels import LabelSchema
 from parakh.events.merge import LABEL, EventPart, LogBatch, Merger, Stream
-from parakh.events.quarantine import Quarantine
 from parakh.events.schema import id_salt
 from parakh.events.sources import Columns, open_source
 from parakh.expressions.columns import Layout
@@ -91,14 +91,13 @@ def narrate(
         Stream(plan.by_name[name].index, plan.by_name[name].decoder, open_source(files, _columns(definitions, name)))
         for name, files in paths.items()
     ]
-    rows = read_labels(labels, schema, engine.strings, Quarantine(None)) if labels is not None else None
-    merger = Merger(streams, labels=rows, label_delay_us=label_delay_us)
+    merger = Merger(streams, labels=engine.read_labels(labels), label_delay_us=label_delay_us)
     watch = _Watch(plan, engine.strings, keys, schema)
-    teller = Teller(plan, engine.strings, plan.references)
+    teller = Teller(plan, engine.strings)
     stories: dict[Hash, Story] = {}
     taken = 0
     while watch.missing and (batch := merger.next(engine.words)) is not None:
-        decisions = engine.take(batch).decisions
+        decisions = engine.take(batch)
         for found in watch.look(batch, engine.words):
             decision = _decision(decisions, found)
             if decision is not None:
@@ -210,6 +209,7 @@ class _Watch:
     ) -> None:
         self._plan = plan
         self._schema = schema
+        self._names = Names(plan.definitions)
         self._ids = IdIndex()
         self._clock_us = NULL_WORD
         self._labels: dict[tuple[Hash, int], tuple[int, int]] = {}  # (event, label) -> (rank, word)
@@ -221,14 +221,14 @@ class _Watch:
 
     def _ingested(self, item: TypePlan) -> int:
         """How many slots hold the fields and derived values of a type."""
-        names = self._plan.names.ingest(item.event).columns
+        names = self._names.ingest(item.event).columns
         return 1 + max(item.layout[name].slot for name in names)
 
     def _selectors(
         self, plan: TypePlan, values: Mapping[str, Value], strings: Strings
     ) -> dict[int, list[tuple[tuple[int, int], ...]]]:
         found: dict[int, dict[tuple[tuple[int, int], ...], None]] = {}
-        for read in self._plan.names.reads(plan.event):
+        for read in self._names.reads(plan.event):
             key = [values.get(name) for name in read.key]
             if any(value is None for value in key):
                 continue

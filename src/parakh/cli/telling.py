@@ -7,7 +7,7 @@ only which past event stood in which window is worked out here, from the definit
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import numpy as np
@@ -17,6 +17,7 @@ from parakh.cli.report.data import Clause, Contribution, Story
 from parakh.cli.timeline import Mark, Strip, Timeline
 from parakh.cli.words import length, moment, money
 from parakh.decisions.decisions import Decision
+from parakh.decisions.names import Names
 from parakh.decisions.plan import Plan, TypePlan
 from parakh.events.definition import EventType
 from parakh.expressions import explain as expressions
@@ -34,6 +35,7 @@ from parakh.rules.definition import Mode
 __all__ = ["Past", "Teller"]
 
 _MOST_CONTRIBUTIONS = 12
+_LEAST_ADDED = 0.0005  # what three decimals show
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,16 @@ class Past:
 
 @dataclass(slots=True)
 class Teller:
-    """Tells decisions of a plan; `references` are the lists and tables that its programs read."""
+    """Tells the decisions of an engine's plan; `strings` are the engine's."""
 
     plan: Plan
     strings: Strings
-    references: References
+    names: Names = field(init=False)
+    references: References = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = Names(self.plan.definitions)
+        self.references = self.plan.intake.references
 
     def tell(
         self,
@@ -110,7 +117,10 @@ class Teller:
     ) -> list[tuple[str, bool | None, tuple[Clause, ...], str]]:
         told = []
         hits = {*decision.rules, *decision.shadow_rules}
-        for rule, typed in zip(plan.judge.rules, plan.rule_expressions):
+        scope = self.names.bands(plan.event)
+        for rule in plan.judge.rules:
+            typed = self.names.typed(rule.when, scope)
+            assert typed is not None, "a plan is compiled from definitions that were checked"
             explained = expressions.explain(typed, values, references=self.references, at_us=time_us)
             truth = True if rule.name in hits else None if rule.name in decision.unknown else False
             name = rule.name if rule.mode is Mode.LIVE else f"{rule.name} ({rule.mode.value})"
@@ -144,7 +154,8 @@ class Teller:
             Contribution(column.name, shown(values.get(column.name), column.type), float(added[0, number]))
             for number, column in enumerate(model.inputs)
         ]
-        return float(added[0, -1]), sorted(inputs, key=lambda item: -abs(item.added))
+        told = [item for item in inputs if abs(item.added) >= _LEAST_ADDED]
+        return float(added[0, -1]), sorted(told, key=lambda item: -abs(item.added))
 
     def _mattered(self, plan: TypePlan, decision: Decision, inputs: Iterable[str]) -> set[str]:
         """Features that hitting rules read, and the given inputs of the score; all that rules read where none hit."""
@@ -175,7 +186,7 @@ class Teller:
         names: set[str] | None,
     ) -> tuple[Timeline, ...]:
         gathered: dict[tuple[str, tuple[str, ...]], dict[tuple[object, ...], Strip]] = {}
-        for read in self.plan.names.reads(plan.event):
+        for read in self.names.reads(plan.event):
             if names is not None and not names.intersection((read.name, *read.aliases)):
                 continue
             if any(values.get(field) is None for field in read.key):
@@ -240,7 +251,7 @@ class Teller:
             return None
         upper = time_us - delay_us
         if window.calendar is not None:
-            return time_us - _calendar_start(self.plan.zone, window.calendar, upper) + 1
+            return time_us - _calendar_start(self.references.zone, window.calendar, upper) + 1
         assert window.length_us is not None
         low = upper - window.length_us
         if resolution_us:
@@ -282,13 +293,13 @@ class Teller:
     def _passes(self, plan: TypePlan, past: Past, where: str) -> NDArray[np.bool_]:
         """Which events pass a `where`; a label in it is as it was known when the decision was made."""
         layout = Layout(dict(plan.layout.columns), plan.layout.width)
-        scope = self.plan.names.ingest(plan.event)
+        scope = self.names.ingest(plan.event)
         columns = dict(scope.columns)
         labels = {}
         for label in plan.event.labels:
             columns[label.name] = label.type
             labels[label.name] = layout.add(label.name, label.type).slot
-        typed = self.plan.names.typed(where, replace(scope, columns=columns, unavailable={}))
+        typed = self.names.typed(where, replace(scope, columns=columns, unavailable={}))
         assert typed is not None, "a plan is compiled from definitions that were checked"
         result = layout.scratch()
         builder = ProgramBuilder(layout, self.references, plan.layout[plan.event.time].slot)
@@ -365,7 +376,7 @@ def shown(value: Value, type: Type, feature: Feature | None = None) -> str:
     if type.kind is Kind.MONEY and type.currency:
         return money(round(Decimal(str(value)) * 10**type.digits), type.currency)
     if type.kind is Kind.TIMESTAMP:
-        return moment(int(value)) if isinstance(value, int) else str(value).replace("T", " ").replace("Z", "")
+        return str(value)[:19].replace("T", " ")
     if feature is not None and feature.definition.aggregate.kind.value == "since_last":
         return length(round(float(str(value)) * 1_000_000))
     if isinstance(value, float):
