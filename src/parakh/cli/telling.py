@@ -313,7 +313,7 @@ class Teller:
 
     def _brief(self, plan: TypePlan, words: NDArray[np.int64]) -> str:
         """An event in a few words: its amount, and the texts that are no keys."""
-        parts = []
+        parts: list[str] = []
         for item in plan.event.fields:
             if item.entity or item.name in (plan.event.id, plan.event.time) or len(parts) == 3:
                 continue
