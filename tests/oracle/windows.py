@@ -230,6 +230,9 @@ class _Run:
     # Labels
 
     def label(self, position: int, entry: LabelEntry) -> Answer:
+        sources = self.settings.label_sources
+        if sources and entry.source is not None and entry.source not in sources:
+            return Answer("quarantined")
         if entry.event_id is not None:
             held = self.seen.get((entry.event_type, entry.event_id))
             if held is None:

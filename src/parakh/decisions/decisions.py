@@ -87,6 +87,8 @@ class Decisions(Sequence["Decision"]):
         self._schema = schema
         self._length = sum(len(part) for part in self.parts)
         self._where: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        self.statuses: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        """Of each event that was given, in log order: NEW, DUPLICATE, CONFLICT or REFUSED (`parakh.events.ids`)."""
         self.quarantined: dict[str, int] = {}
         """How many events of the same call could not be taken, by reason."""
 
@@ -103,7 +105,9 @@ class Decisions(Sequence["Decision"]):
                 moved.position = part.position + offset
                 parts.append(moved)
             offset += len(batch)
-        return cls(parts, batches[0]._strings, batches[0]._schema)
+        joined = cls(parts, batches[0]._strings, batches[0]._schema)
+        joined.statuses = np.concatenate([batch.statuses for batch in batches])
+        return joined
 
     def __len__(self) -> int:
         return self._length

@@ -74,6 +74,7 @@ class _Admitted:
     held: NDArray[np.int64]
     clocks: NDArray[np.int64]  # after each
     late: NDArray[np.bool_]
+    statuses: NDArray[np.uint8]  # of all events of the batch
 
 
 class Engine:
@@ -195,7 +196,9 @@ class Engine:
         decided = [self._decide(part, batch, admitted) for part in batch.parts]
         self.state.sweep(1 + batch.count // _SWEPT_SHARE)
         self._bound()
-        return Decisions([part for part in decided if part is not None], self.strings, self._schema)
+        decisions = Decisions([part for part in decided if part is not None], self.strings, self._schema)
+        decisions.statuses = admitted.statuses
+        return decisions
 
     def _admit(self, batch: LogBatch) -> _Admitted:
         """Which events are new: not quarantined in decoding, no duplicates, no conflicts."""
@@ -227,7 +230,7 @@ class Engine:
             late[1:] = times[1:] < before - self._lateness_us
         self.counts.late += int(late.sum())
         return _Admitted(
-            entries[new], rows[new].astype(np.int64), batch.kinds[entries[new]], times, held[new], clocks, late
+            entries[new], rows[new].astype(np.int64), batch.kinds[entries[new]], times, held[new], clocks, late, status
         )
 
     def _count(

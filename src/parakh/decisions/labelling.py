@@ -108,9 +108,9 @@ class Labelling:
             held.append(found[act])
             order.append(2 * entries[act])
         self._start_clocks(clocks)
-        if not parts:
-            return None
         joined = LabelRows.joined(parts)
+        if not joined.count:
+            return None
         places = np.concatenate(order)
         sort = np.argsort(places, kind="stable")
         self.applied += int(places.size)
