@@ -55,6 +55,7 @@ def decisions() -> Decisions:
         schema=schema,
         writer=Writer(schema),
         position=np.array([1, 0, 2]),
+        rows=np.arange(3),
         id_hi=np.array([1, 2, 3], np.uint64),
         id_lo=np.array([4, 5, 6], np.uint64),
         ids=ids,

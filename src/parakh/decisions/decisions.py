@@ -38,6 +38,7 @@ class Part:
     schema: DecisionSchema
     writer: Writer
     position: NDArray[np.int64]
+    rows: NDArray[np.int64]  # of the batch's frame, while it lasts
     id_hi: NDArray[np.uint64]
     id_lo: NDArray[np.uint64]
     ids: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]

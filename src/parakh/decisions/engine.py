@@ -380,6 +380,7 @@ class Engine:
             schema=plan.schema,
             writer=plan.writer,
             position=position,
+            rows=frame,
             id_hi=decoded.id_hi[rows],
             id_lo=decoded.id_lo[rows],
             ids=(decoded.id_buffer, decoded.id_starts[rows], decoded.id_lengths[rows]),

@@ -1,8 +1,8 @@
 """Labels on their way to the events they are about: found by id, or waiting until their event comes.
 
 A label acts from its place in the log. One whose event has not come waits for `lateness` by the clock and then acts
-right after its event; one that waited longer is given up. A label about an entity's key is about every event of the type
-that was accepted so far with that key.
+right after its event; one that waited longer is given up. A label about an entity's key is about every event of the
+type that was accepted so far with that key.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Labelling:
         self._lateness_us = lateness_us
         self._waiting: dict[tuple[int, int], list[tuple[int | None, LabelRows]]] = {}
         self.applied = 0
+        self.given_up = 0
         self.forsaken: list[int] = []
 
     def __len__(self) -> int:
@@ -120,7 +121,7 @@ class Labelling:
         """Whether a label waited no longer than the lateness; `before` is the clock just before its event."""
         if began is None or before is None or before - began <= self._lateness_us:
             return True
-        self.forsaken.append(int(label.place[0]))
+        self._forsake(label)
         return False
 
     @staticmethod
@@ -141,10 +142,14 @@ class Labelling:
             kept = []
             for since, label in self._waiting[key]:
                 if since is not None and clock_us - since > self._lateness_us:
-                    self.forsaken.append(int(label.place[0]))
+                    self._forsake(label)
                 else:
                     kept.append((since, label))
             if kept:
                 self._waiting[key] = kept
             else:
                 del self._waiting[key]
+
+    def _forsake(self, label: LabelRows) -> None:
+        self.given_up += 1
+        self.forsaken.append(int(label.place[0]))

@@ -1,0 +1,61 @@
+"""Kernels are compiled once a machine: whether that is still to come, and doing it ahead of time, in another thread.
+
+Numba keeps what it compiled beside the modules (or in NUMBA_CACHE_DIR). A mark beside it says for which sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import parakh
+
+__all__ = ["needs_compile", "warm_up"]
+
+_DAY_US = 86_400_000_000
+
+
+def needs_compile() -> bool:
+    """Whether the kernels are not compiled yet for these sources, this numba and this processor."""
+    return not _mark().exists()
+
+
+def warm_up() -> None:
+    """Compile every kernel that a replay needs, by running a very small project; where all is cached, load them."""
+    from parakh.decisions.decisions import Decisions
+    from parakh.decisions.engine import Engine
+    from parakh.decisions.samples import sample_events, sample_labels, sample_project
+
+    engine = Engine(sample_project(), batch_size=8)
+    made = [engine.decide(sample_events(), labels=sample_labels(), label_delay_us=_DAY_US)]
+    joined = Decisions.concat(made)
+    joined.to_arrow(features=True)
+    for _ in joined.records():
+        pass
+    try:
+        _mark().parent.mkdir(parents=True, exist_ok=True)
+        _mark().touch()
+    except OSError:
+        pass  # a read-only installation: numba caches elsewhere, and the next start asks again
+
+
+def _mark() -> Path:
+    package = Path(parakh.__file__).parent
+    facts: list[object] = [version("numba"), version("llvmlite"), _processor()]
+    facts += sorted((str(path), path.stat().st_mtime_ns) for path in package.rglob("*.py"))
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    folder = package / "decisions" / "__pycache__"
+    if not folder.exists():
+        folder = Path(tempfile.gettempdir())
+    return folder / f"compiled-{digest}"
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+    return next((line for line in text.splitlines() if line.startswith("model name")), "")
