@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from parakh.features.measures import count_between, integers_answer, nth_value, numbers_answer
-from parakh.features.memory import kernel, load, load8, number, store, store8, word
+from parakh.features.memory import load, load8, number, part, store, store8, word
 from parakh.features.repeats import distinct_between
 from parakh.features.rings import block_key, key_value, value_at
 from parakh.features.tables import (
@@ -54,7 +54,7 @@ __all__ = ["answer", "copy_features", "empty_features"]
 OVERFLOW = 1
 
 
-@kernel
+@part
 def answer(
     c: Any, p: Any, h: Any, s: Any, time: Any, in_order: Any, features: Any, first: Any, last: Any, more: Any,
     out: Any, rows: Any, mark: Any,
@@ -121,7 +121,7 @@ def answer(
         f += 8 * FEATURE_WIDTH
 
 
-@kernel
+@part
 def extreme_key(
     h: Any, s: Any, base: Any, mask: Any, stride: Any, e: Any, cached: Any, low: Any, high: Any, in_order: Any
 ) -> Any:
@@ -138,12 +138,12 @@ def extreme_key(
     return key
 
 
-@kernel
+@part
 def mark_overflow(mark: Any) -> Any:
     store8(mark, load8(mark) | OVERFLOW)
 
 
-@kernel
+@part
 def copy_features(p: Any, source: Any, read: Any, out: Any, rows: Any) -> Any:
     """Gives a read the answers of another of the same key."""
     a = p + 8 * load(source + 8 * READ_FEATURES)
@@ -155,7 +155,7 @@ def copy_features(p: Any, source: Any, read: Any, out: Any, rows: Any) -> Any:
         b += 8 * FEATURE_WIDTH
 
 
-@kernel
+@part
 def empty_features(p: Any, read: Any, out: Any, rows: Any, unknown: Any) -> Any:
     """Answers for a key without records: counts are 0, all else NULL; all NULL where the key is unknown."""
     f = p + 8 * load(read + 8 * READ_FEATURES)

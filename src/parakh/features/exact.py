@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parakh.features.memory import kernel
+from parakh.features.memory import part
 from parakh.features.tables import LOW32, LOWEST
 
 __all__ = [
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 
-@kernel
+@part
 def below(a: Any, b: Any) -> Any:
     """a < b where both are read as unsigned words."""
     return (a ^ LOWEST) < (b ^ LOWEST)
 
 
-@kernel
+@part
 def subtract_wide(high: Any, low: Any, high_taken: Any, low_taken: Any) -> Any:
     """The difference of two sums of 96 bits (`high` in 32 bits): (high, low), the high part with its sign."""
     rest = high - high_taken - (1 if below(low, low_taken) else 0)
@@ -41,7 +41,7 @@ def subtract_wide(high: Any, low: Any, high_taken: Any, low_taken: Any) -> Any:
     return rest, low - low_taken
 
 
-@kernel
+@part
 def wide_to_number(high: Any, low: Any) -> Any:
     """high * 2^64 + low (unsigned) as a float64."""
     if high == (low >> 63):
@@ -52,7 +52,7 @@ def wide_to_number(high: Any, low: Any) -> Any:
     return float(high) * 18446744073709551616.0 + number
 
 
-@kernel
+@part
 def multiply(a: Any, b: Any) -> Any:
     """The product of two unsigned words: (high, low)."""
     a0, a1 = a & LOW32, (a >> 32) & LOW32
@@ -62,21 +62,21 @@ def multiply(a: Any, b: Any) -> Any:
     return a1 * b1 + ((middle >> 32) & LOW32) + ((cross >> 32) & LOW32), a * b
 
 
-@kernel
+@part
 def square_wide(value: Any) -> Any:
     """value * value in 128 bits: (high, low)."""
     magnitude = -value if value < 0 else value
     return multiply(magnitude, magnitude)
 
 
-@kernel
+@part
 def times_wide(high: Any, low: Any, factor: Any) -> Any:
     """(high, low) * factor modulo 2^128."""
     carry, product = multiply(low, factor)
     return high * factor + carry, product
 
 
-@kernel
+@part
 def add_pair(high: Any, low: Any, other_high: Any, other_low: Any) -> Any:
     """The sum of two pairs of float64."""
     s = high + other_high
@@ -92,7 +92,7 @@ def add_pair(high: Any, low: Any, other_high: Any, other_low: Any) -> Any:
     return v, e - (v - u)
 
 
-@kernel
+@part
 def product_pair(a: Any, b: Any) -> Any:
     """a * b as a pair of float64, exact unless it leaves their range (Veltkamp's split)."""
     p = a * b
@@ -107,7 +107,7 @@ def product_pair(a: Any, b: Any) -> Any:
     return p, ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
 
 
-@kernel
+@part
 def divide_pair(high: Any, low: Any, by: Any) -> Any:
     """A pair divided by a float64, as a pair."""
     q = high / by
@@ -118,7 +118,7 @@ def divide_pair(high: Any, low: Any, by: Any) -> Any:
     return v, s - (v - q)
 
 
-@kernel
+@part
 def pair_of_wide(high: Any, low: Any) -> Any:
     """A sum of 96 bits as a pair of float64: exact where it has no more than 106 bits."""
     first = float(low & ~LOW32) + (18446744073709551616.0 if low < 0 else 0.0)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from parakh.features.answers import answer
 from parakh.features.measures import put_value
-from parakh.features.memory import kernel, load, number, store, word
+from parakh.features.memory import load, number, part, store, word
 from parakh.features.repeats import is_first, is_last, link, stretch_links, unlink
 from parakh.features.rings import index_records, order_key, shift_places, upper
 from parakh.features.slots import slot_of
@@ -59,6 +61,7 @@ from parakh.features.tables import (
     META_BITS,
     NEED_HASH,
     NEED_NOTHING,
+    NONE,
     NULL,
     READ_BEFORE,
     READ_COUNT,
@@ -86,10 +89,11 @@ from parakh.features.windows import enter_all, locate, window_end
 
 __all__ = ["take_label", "visit"]
 
+ONE = np.int64(1)
 SOUGHT_ANEW = -2  # a cached place before every window
 
 
-@kernel
+@part
 def visit(
     c: Any, p: Any, h: Any, hc: Any, s: Any, time: Any, in_order: Any, read: Any, group: Any, sequence: Any,
     bound: Any, count: Any, out: Any, rows: Any, mark: Any,
@@ -98,19 +102,20 @@ def visit(
     place = load(s + 8 * SLOT_TAIL)
     if not in_order:
         place = locate(c, p, h, s, time, bound, count)
-    features = 0
-    if read != 0:
-        features = p + 8 * load(read + 8 * READ_FEATURES)
-        answer(c, p, h, s, time, in_order, features, 0, load(read + 8 * READ_BEFORE), 0, out, rows, mark)
-    if group != 0:
-        take_event(c, p, h, hc, s, time, place, group, sequence, out, rows)
-    if read != 0:
-        more = 1 if group != 0 else 0
-        first, last = load(read + 8 * READ_BEFORE), load(read + 8 * READ_COUNT)
-        answer(c, p, h, s, time, in_order, features, first, last, more, out, rows, mark)
+    first = NONE
+    for after in range(2):
+        more = 0
+        if after == 1 and group != NONE:
+            take_event(c, p, h, hc, s, time, place, group, sequence, out, rows)
+            more = 1
+        if read != NONE:
+            last = load(read + 8 * (READ_COUNT if after == 1 else READ_BEFORE))
+            features = p + 8 * load(read + 8 * READ_FEATURES)
+            answer(c, p, h, s, time, in_order, features, first, last, more, out, rows, mark)
+            first = last
 
 
-@kernel
+@part
 def take_event(
     c: Any, p: Any, h: Any, hc: Any, s: Any, time: Any, place: Any, group: Any, sequence: Any, out: Any, rows: Any
 ) -> Any:
@@ -165,7 +170,7 @@ def take_event(
         enter_all(c, p, h, s, base, mask, stride, place)
 
 
-@kernel
+@part
 def take_label(c: Any, p: Any, h: Any, hc: Any, update: Any) -> Any:
     """Lets an accepted label change what depends on it in one history, or says what that needs."""
     links = load(h + 8 * LINK_COUNT)
@@ -187,7 +192,7 @@ def take_label(c: Any, p: Any, h: Any, hc: Any, update: Any) -> Any:
     return NEED_NOTHING
 
 
-@kernel
+@part
 def find_record(c: Any, h: Any, s: Any, time: Any, sequence: Any) -> Any:
     """The place of the record of an event, -1 where it is no longer kept."""
     base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
@@ -209,7 +214,7 @@ def find_record(c: Any, h: Any, s: Any, time: Any, sequence: Any) -> Any:
     return low if load(a) == time and (load(a + 8 * meta) >> META_BITS) == sequence else -1
 
 
-@kernel
+@part
 def relabel(c: Any, p: Any, h: Any, s: Any, place: Any, effect: Any, update: Any) -> Any:
     """Sets a record's condition bits and arguments to what a label makes of them."""
     base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
@@ -255,7 +260,7 @@ def relabel(c: Any, p: Any, h: Any, s: Any, place: Any, effect: Any, update: Any
         index_records(p, h, s, base, mask, stride, place, place + 1)
 
 
-@kernel
+@part
 def replace_value(
     c: Any, p: Any, h: Any, s: Any, m: Any, base: Any, mask: Any, stride: Any, place: Any, old: Any, new: Any
 ) -> Any:
@@ -263,12 +268,12 @@ def replace_value(
     at, linked = load(m + 8 * MEASURE_AT), load(m + 8 * MEASURE_LINK)
     identity = load(m + 8 * MEASURE_IDENTITY)
     if linked >= 0:
-        count_value(p, h, s, base, mask, stride, at, place, -1)
+        count_value(p, h, s, base, mask, stride, at, place, -ONE)
         unlink(c, h, s, linked, identity, place, old)
     put_value(m, s, base, mask, stride, place, load(s + 8 * SLOT_TAIL), old, new)
     if linked >= 0:
         link(c, h, s, linked, identity, place, new)
-        count_value(p, h, s, base, mask, stride, at, place, 1)
+        count_value(p, h, s, base, mask, stride, at, place, ONE)
     w = p + 8 * load(h + 8 * WINDOWS)
     for _ in range(load(h + 8 * WINDOW_COUNT)):
         pair = p + 8 * load(w + 8 * WINDOW_EXTREMES)
@@ -288,7 +293,7 @@ def replace_value(
         w += 8 * WINDOW_WIDTH
 
 
-@kernel
+@part
 def count_value(p: Any, h: Any, s: Any, base: Any, mask: Any, stride: Any, at: Any, place: Any, by: Any) -> Any:
     """Adds `by` to the distinct counts of the windows where the value of a record stands alone."""
     w = p + 8 * load(h + 8 * WINDOWS)
@@ -305,7 +310,7 @@ def count_value(p: Any, h: Any, s: Any, base: Any, mask: Any, stride: Any, at: A
         w += 8 * WINDOW_WIDTH
 
 
-@kernel
+@part
 def number_word(value: Any) -> Any:
     """A float's word as a measure keeps it: NULL for NaN, one zero."""
     x = number(value)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from parakh.features.memory import kernel, load, load8, load32, store, store8, store32
+import numpy as np
+
+from parakh.features.memory import kernel, load, load8, load32, part, store, store8, store32
 from parakh.features.tables import (
     AMOUNT,
     CODES,
@@ -69,7 +71,7 @@ UNKNOWN = -1
 FULL = -2
 
 
-@kernel
+@part
 def pair_home(a: Any, b: Any, mask: Any) -> Any:
     x = a * 0x1E3779B97F4A7C15 + b * 0x2545F4914F6CDD1D
     x ^= (x >> 32) & LOW32
@@ -78,7 +80,7 @@ def pair_home(a: Any, b: Any, mask: Any) -> Any:
     return x & mask
 
 
-@kernel
+@part
 def pair_code(pairs: Any, a: Any, b: Any, insert: Any) -> Any:
     """The code of a pair; UNKNOWN where it has none and is not to get one, FULL where there is no room."""
     parts, table, mask = load(pairs + 8 * PAIR_PARTS), load(pairs + 8 * PAIR_TABLE), load(pairs + 8 * PAIR_MASK)
@@ -112,7 +114,7 @@ def fill_pairs(parts: Any, count: Any, table: Any, mask: Any) -> Any:
         store32(table + 4 * i, code + 1)
 
 
-@kernel
+@part
 def key_code(c: Any, p: Any, key: Any, words: Any, row: Any, insert: Any) -> Any:
     """The code of one key of an event; NULL where a part is NULL."""
     slots = p + 8 * load(key + 8 * KEY_SLOTS)
@@ -133,7 +135,7 @@ def key_code(c: Any, p: Any, key: Any, words: Any, row: Any, insert: Any) -> Any
     return code
 
 
-@kernel
+@part
 def prepare(c: Any, p: Any, entries: Any, words: Any, labels: Any) -> Any:
     """Finds the codes of all keys of a batch, notes the events that are held, and matches labels with them."""
     keys = load(p + 8 * PROGRAM_KEYS)
@@ -143,7 +145,7 @@ def prepare(c: Any, p: Any, entries: Any, words: Any, labels: Any) -> Any:
     for n in range(load(c + 8 * NEXT), entries.shape[0]):
         kind = entries[n, ENTRY_KIND]
         if kind == LABEL_ENTRY:
-            match_label(c, p, keys, labels.ctypes.data + 8 * entries[n, ENTRY_ROW] * labels.shape[1])
+            match_label(c, p, keys, np.int64(labels.ctypes.data) + 8 * entries[n, ENTRY_ROW] * labels.shape[1])
             continue
         late = kind >= LATE_BIT
         if late:
@@ -177,7 +179,7 @@ def prepare(c: Any, p: Any, entries: Any, words: Any, labels: Any) -> Any:
     return NEED_NOTHING
 
 
-@kernel
+@part
 def match_label(c: Any, p: Any, keys: Any, update: Any) -> Any:
     """Decides whether a label holds over what its event has, and notes where the event's records are."""
     store(update + 8 * LABEL_ACCEPTED, 0)

@@ -20,7 +20,7 @@ from parakh.features.exact import (
     times_wide,
     wide_to_number,
 )
-from parakh.features.memory import kernel, load, number, store, word
+from parakh.features.memory import load, number, part, store, word
 from parakh.features.rings import range_sum, value_at
 from parakh.features.tables import (
     AVG_INTEGER,
@@ -29,7 +29,6 @@ from parakh.features.tables import (
     MEASURE_AT,
     MEASURE_COUNT_ONLY,
     MEASURE_COUNTER,
-    MEASURE_INTEGER,
     MEASURE_KIND,
     MEASURE_LARGEST,
     MEASURE_NUMBER,
@@ -42,7 +41,7 @@ from parakh.features.tables import (
 __all__ = ["count_between", "integers_answer", "nth_value", "numbers_answer", "put_value"]
 
 
-@kernel
+@part
 def put_value(m: Any, s: Any, base: Any, mask: Any, stride: Any, place: Any, tail: Any, old: Any, new: Any) -> Any:
     """Changes a measure's value at `place` from `old` to `new` (NULL: none) and the sums of all records after it."""
     kind, at = load(m + 8 * MEASURE_KIND), load(m + 8 * MEASURE_AT)
@@ -87,7 +86,7 @@ def put_value(m: Any, s: Any, base: Any, mask: Any, stride: Any, place: Any, tai
             store(a + 8, load(a + 8) + square_high + (1 if below(total, square_low) else 0))
 
 
-@kernel
+@part
 def put_number(m: Any, s: Any, base: Any, mask: Any, stride: Any, place: Any, tail: Any) -> Any:
     """Adds the numbers from `place` on up again: the words value, sum (two), count, and two for squares."""
     at = load(m + 8 * MEASURE_AT)
@@ -119,7 +118,7 @@ def put_number(m: Any, s: Any, base: Any, mask: Any, stride: Any, place: Any, ta
     store(largest, word(most))
 
 
-@kernel
+@part
 def count_between(base: Any, mask: Any, stride: Any, counter: Any, low: Any, high: Any) -> Any:
     """How many values a measure has in [low, high)."""
     a = base + 8 * ((low & mask) * stride + counter)
@@ -127,7 +126,7 @@ def count_between(base: Any, mask: Any, stride: Any, counter: Any, low: Any, hig
     return (load(b) - load(a)) & LOW32
 
 
-@kernel
+@part
 def nth_value(base: Any, mask: Any, stride: Any, counter: Any, low: Any, high: Any, last: Any) -> Any:
     """The place of the first, or last, value of a measure in [low, high), which has at least one."""
     start = load(base + 8 * ((low & mask) * stride + counter)) & LOW32
@@ -160,7 +159,7 @@ def nth_value(base: Any, mask: Any, stride: Any, counter: Any, low: Any, high: A
     return low
 
 
-@kernel
+@part
 def integers_answer(
     m: Any, s: Any, base: Any, mask: Any, stride: Any, kind: Any, low: Any, high: Any, scale: Any
 ) -> Any:
@@ -201,16 +200,16 @@ def integers_answer(
     mean, rest = divide_pair(mean, rest, float(count))
     total, carry = 0.0, 0.0
     for i in range(low, high):
-        value = value_at(base, mask, stride, MEASURE_INTEGER, at, i)
+        value = value_at(base, mask, stride, load(m + 8 * MEASURE_KIND), at, i)
         if value != NULL:
-            near = float(value & ~LOW32)
-            d, e = add_pair(near, float(value & LOW32), -mean, -rest)
+            near, exact = add_pair(float(value & ~LOW32), 0.0, float(value & LOW32), 0.0)
+            d, e = add_pair(near, exact, -mean, -rest)
             d += e
             total, carry = add_pair(total, carry, d * d, 0.0)
     return word(math.sqrt(total / float(count - 1)) / scale), 0
 
 
-@kernel
+@part
 def numbers_answer(
     p: Any, h: Any, m: Any, s: Any, base: Any, mask: Any, stride: Any, kind: Any, low: Any, high: Any
 ) -> Any:

@@ -13,11 +13,14 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["kernel", "load", "load8", "load32", "number", "prefetch", "store", "store8", "store32", "word"]
+__all__ = ["kernel", "load", "load8", "load32", "number", "part", "prefetch", "store", "store8", "store32", "word"]
 
-_compile: Any = njit  # its stub does not know `_nrt`
-kernel: Any = _compile(cache=True, nogil=True, error_model="numpy", _nrt=False)
-"""The decorator of every window kernel; division by zero gives infinity or NaN, as in NumPy."""
+_compile: Any = njit  # its stub does not know the options that begin with `_` and `no_`
+_OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+kernel: Any = _compile(cache=True, **_OPTIONS)
+"""The decorator of what Python calls; division by zero gives infinity or NaN, as in NumPy."""
+part: Any = _compile(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
+"""The decorator of what only kernels call: without the wrappers for Python, which take as long to compile again."""
 
 
 def _reader(bits: int) -> Any:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from parakh.features.answers import copy_features, empty_features
 from parakh.features.intake import take_label, visit
 from parakh.features.keys import prepare
-from parakh.features.memory import kernel, load, prefetch, store
+from parakh.features.memory import kernel, load, part, prefetch, store
 from parakh.features.slots import forget_all_expired, make_slot, reserve, slot_of
 from parakh.features.tables import (
     ARENA,
@@ -40,6 +42,7 @@ from parakh.features.tables import (
     NEED,
     NEED_NOTHING,
     NEXT,
+    NONE,
     NULL,
     PASS,
     PROGRAM_HISTORIES,
@@ -75,8 +78,8 @@ def run(control: Any, program: Any, entries: Any, words: Any, flags: Any, labels
     entries: int64[n, ENTRY_WIDTH] in log order; words: int64[slots, rows], the frame; flags: uint8[rows];
     labels: int64[updates, ...]; bounds: int64[calendars, n], the microsecond before each calendar window begins.
     """
-    c = control.ctypes.data
-    p = program.ctypes.data
+    c = np.int64(control.ctypes.data)
+    p = np.int64(program.ctypes.data)
     keys = load(p + 8 * PROGRAM_KEYS)
     if load(c + 8 * PASS) < 0:
         need = prepare(c, p, entries, words, labels)
@@ -105,19 +108,19 @@ def run(control: Any, program: Any, entries: Any, words: Any, flags: Any, labels
     return NEED_NOTHING
 
 
-@kernel
+@part
 def over_history(
     c: Any, p: Any, history: Any, keys: Any, entries: Any, words: Any, flags: Any, labels: Any, bounds: Any
 ) -> Any:
     """One history's part in a batch."""
     h = p + 8 * (load(p + 8 * PROGRAM_HISTORIES) + history * HISTORY_WIDTH)
     hc = c + 8 * (load(p + 8 * PROGRAM_HISTORY_CONTROL) + history * HISTORY_CONTROL)
-    log = entries.ctypes.data
+    log = np.int64(entries.ctypes.data)
     count = entries.shape[0]
-    frame = words.ctypes.data
+    frame = np.int64(words.ctypes.data)
     rows = words.shape[1]
-    marks = flags.ctypes.data
-    bound = bounds.ctypes.data
+    marks = np.int64(flags.ctypes.data)
+    bound = np.int64(bounds.ctypes.data)
     first_sequence = load(c + 8 * SEQUENCE)
     forgotten = load(c + 8 * LATENESS) + load(h + 8 * LONGEST)
     clock = load(c + 8 * RUNNING_CLOCK)
@@ -128,7 +131,7 @@ def over_history(
         if kind == LABEL_ENTRY:
             if load(h + 8 * LABEL_COUNT) != 0:
                 row = load(entry + 8 * ENTRY_ROW)
-                update = labels.ctypes.data + 8 * row * labels.shape[1]
+                update = np.int64(labels.ctypes.data) + 8 * row * labels.shape[1]
                 if load(update + 8 * LABEL_ACCEPTED) != 0:
                     need = take_label(c, p, h, hc, update)
                     if need != NEED_NOTHING:
@@ -152,65 +155,72 @@ def over_history(
         written = LOWEST
         if load(group + 8 * GROUP_WRITE) >= 0 and not late:
             written = load(codes + 8 * load(group + 8 * GROUP_WRITE))
-        own = 0
-        if written >= 0:
-            for k in range(load(group + 8 * GROUP_READ_COUNT)):
-                read = reads + 8 * READ_WIDTH * k
-                if load(codes + 8 * load(read + 8 * READ_KEY)) == written and own == 0:
-                    own = read
-            s = slot_of(c, hc, written)
+        own = NONE  # the read through the very key that is written
+        for k in range(-1, load(group + 8 * GROUP_READ_COUNT)):
+            read = reads + 8 * READ_WIDTH * k
+            code = written
+            writing = NONE
+            if k < 0:
+                if written < 0:
+                    continue
+                own = own_read(group, reads, codes, written)
+                read = own
+                writing = group
+            else:
+                if read == own:
+                    continue
+                code = load(codes + 8 * load(read + 8 * READ_KEY))
+                if own != NONE and code == written:
+                    copy_features(p, own, read, out, rows)
+                    continue
+            s = NONE
+            if code >= 0 and not late:
+                s = slot_of(c, hc, code)
             need = NEED_NOTHING
-            if s == 0:
-                need = make_slot(c, p, h, hc, history, written)
-                s = slot_of(c, hc, written) if need == NEED_NOTHING else 0
+            if s == NONE:
+                if writing == NONE:
+                    empty_features(p, read, out, rows, late or code == NULL)
+                    continue
+                need = make_slot(c, p, h, hc, history, code)
+                if need == NEED_NOTHING:
+                    s = slot_of(c, hc, code)
             if need == NEED_NOTHING:
                 forget_all_expired(c, p, h, hc, s, clock - forgotten)
                 in_order = time >= load(s + 8 * SLOT_TIME)
                 if in_order:
                     advance(c, p, h, s, time, bound + 8 * n, count)
-                need = reserve(c, p, h, hc, history, s, clock - forgotten)
-                if need == NEED_NOTHING:
-                    visit(
-                        c, p, h, hc, s, time, in_order, own, group, first_sequence + n,
-                        bound + 8 * n, count, out, rows, marks + row,
-                    )  # fmt: skip
+                if writing != NONE:
+                    need = reserve(c, p, h, hc, history, s, clock - forgotten)
             if need != NEED_NOTHING:
                 store(c + 8 * NEXT, n)
                 store(c + 8 * RUNNING_CLOCK, clock)
                 return need
-        for k in range(load(group + 8 * GROUP_READ_COUNT)):
-            read = reads + 8 * READ_WIDTH * k
-            if read == own:
-                continue
-            code = load(codes + 8 * load(read + 8 * READ_KEY))
-            if own != 0 and code == written:
-                copy_features(p, own, read, out, rows)
-                continue
-            s = 0
-            if not late and code >= 0:
-                s = slot_of(c, hc, code)
-            if s == 0:
-                empty_features(p, read, out, rows, late or code == NULL)
-                continue
-            forget_all_expired(c, p, h, hc, s, clock - forgotten)
-            in_order = time >= load(s + 8 * SLOT_TIME)
-            if in_order:
-                advance(c, p, h, s, time, bound + 8 * n, count)
             visit(
-                c, p, h, hc, s, time, in_order, read, 0, 0, bound + 8 * n, count, out, rows, marks + row
+                c, p, h, hc, s, time, in_order, read, writing, first_sequence + n,
+                bound + 8 * n, count, out, rows, marks + row,
             )  # fmt: skip
     store(c + 8 * RUNNING_CLOCK, clock)
     return NEED_NOTHING
 
 
-@kernel
+@part
+def own_read(group: Any, reads: Any, codes: Any, written: Any) -> Any:
+    """The first read whose key is the one that is written, or NONE."""
+    for k in range(load(group + 8 * GROUP_READ_COUNT)):
+        read = reads + 8 * READ_WIDTH * k
+        if load(codes + 8 * load(read + 8 * READ_KEY)) == written:
+            return read
+    return NONE
+
+
+@part
 def group_of(p: Any, history: Any, kind: Any) -> Any:
     """The address of an event type's part in a history; `p` itself where it has none."""
     of_type = p + 8 * (load(p + 8 * PROGRAM_TYPES) + kind * TYPE_WIDTH)
     return p + 8 * load(p + 8 * (load(of_type + 8 * TYPE_GROUPS) + history))
 
 
-@kernel
+@part
 def look_ahead(
     c: Any, p: Any, h: Any, hc: Any, history: Any, keys: Any, log: Any, count: Any, n: Any
 ) -> Any:  # fmt: skip

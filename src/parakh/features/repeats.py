@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parakh.features.memory import kernel, load, store
+from parakh.features.memory import kernel, load, part, store
 from parakh.features.tables import (
     ARENA,
     HASH,
@@ -30,7 +30,7 @@ from parakh.features.tables import (
 __all__ = ["distinct_between", "forget_values", "is_first", "is_last", "link", "rehash", "stretch_links", "unlink"]
 
 
-@kernel
+@part
 def home(value: Any, identity: Any, mask: Any) -> Any:
     x = value * 0x9E3779B97F4A7C1 + identity * 0x2545F4914F6CDD1D
     x ^= (x >> 32) & LOW32
@@ -39,7 +39,7 @@ def home(value: Any, identity: Any, mask: Any) -> Any:
     return x & mask
 
 
-@kernel
+@part
 def find(table: Any, mask: Any, value: Any, identity: Any) -> Any:
     """The address of an entry, or of the empty one where it would go. An entry: value, identity << 30 | record."""
     i = home(value, identity, mask)
@@ -51,7 +51,7 @@ def find(table: Any, mask: Any, value: Any, identity: Any) -> Any:
         i = (i + 1) & mask
 
 
-@kernel
+@part
 def remove(c: Any, a: Any) -> Any:
     """Takes an entry out and moves those behind it up."""
     table, mask = load(c + 8 * HASH), load(c + 8 * HASH_MASK)
@@ -83,7 +83,7 @@ def rehash(table: Any, mask: Any, new_table: Any, new_mask: Any) -> Any:
             store(b + 8, held)
 
 
-@kernel
+@part
 def ring_of(c: Any, h: Any, s: Any) -> Any:
     return (
         load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING),
@@ -92,13 +92,13 @@ def ring_of(c: Any, h: Any, s: Any) -> Any:
     )
 
 
-@kernel
+@part
 def identity_of(c: Any, s: Any, number: Any) -> Any:
     """A name for the values of one measure of one key: a slot has more words than links."""
     return ((s - load(c + 8 * ARENA)) >> 3) + number
 
 
-@kernel
+@part
 def link(c: Any, h: Any, s: Any, at: Any, number: Any, place: Any, value: Any) -> Any:
     """Links the record at `place` to its equals. `at` is the record offset of the link. The hash has room."""
     base, mask, stride = ring_of(c, h, s)
@@ -137,7 +137,7 @@ def link(c: Any, h: Any, s: Any, at: Any, number: Any, place: Any, value: Any) -
         store(a, (load(a) & ~LOW32) | back)
 
 
-@kernel
+@part
 def unlink(c: Any, h: Any, s: Any, at: Any, number: Any, place: Any, value: Any) -> Any:
     """Takes the record at `place` out of the chain of its equals."""
     if value == NULL:
@@ -161,7 +161,7 @@ def unlink(c: Any, h: Any, s: Any, at: Any, number: Any, place: Any, value: Any)
         store(a, (load(a) & ~LOW32) | (back + ahead if ahead != 0 else 0))
 
 
-@kernel
+@part
 def stretch_links(c: Any, p: Any, h: Any, s: Any, place: Any) -> Any:
     """Makes the links that cross `place` one longer, before a record is put in there."""
     base, mask, stride = ring_of(c, h, s)
@@ -187,7 +187,7 @@ def stretch_links(c: Any, p: Any, h: Any, s: Any, place: Any) -> Any:
                 store(entry + 8, (identity << 30) | ((i + 1) & LOW30))
 
 
-@kernel
+@part
 def forget_values(c: Any, p: Any, h: Any, s: Any, i: Any) -> Any:
     """Takes the values of the oldest record out of the hash where no later record has them."""
     base, mask, stride = ring_of(c, h, s)
@@ -199,7 +199,7 @@ def forget_values(c: Any, p: Any, h: Any, s: Any, i: Any) -> Any:
             remove(c, entry)
 
 
-@kernel
+@part
 def is_first(base: Any, mask: Any, stride: Any, at: Any, i: Any, low: Any) -> Any:
     """1 where record i has a value (at `at`, its link after it) that no record of [low, i) has."""
     a = base + 8 * ((i & mask) * stride + at)
@@ -207,7 +207,7 @@ def is_first(base: Any, mask: Any, stride: Any, at: Any, i: Any, low: Any) -> An
     return 1 if load(a) != NULL and (back == 0 or i - back < low) else 0
 
 
-@kernel
+@part
 def is_last(base: Any, mask: Any, stride: Any, at: Any, i: Any, high: Any) -> Any:
     """1 where record i has a value that no record of (i, high) has."""
     a = base + 8 * ((i & mask) * stride + at)
@@ -215,7 +215,7 @@ def is_last(base: Any, mask: Any, stride: Any, at: Any, i: Any, high: Any) -> An
     return 1 if load(a) != NULL and (ahead == 0 or i + ahead >= high) else 0
 
 
-@kernel
+@part
 def distinct_between(
     base: Any, mask: Any, stride: Any, at: Any, low: Any, high: Any, known_low: Any, known_high: Any, known: Any
 ) -> Any:

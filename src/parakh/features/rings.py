@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from parakh.features.exact import add_pair
-from parakh.features.memory import kernel, load, number, store, word
+from parakh.features.memory import load, number, part, store, word
 from parakh.features.tables import (
     ARENA,
     BLOCK_SUM_AT,
@@ -36,6 +38,7 @@ from parakh.features.tables import (
     LOW32,
     LOWEST,
     MEASURE_INTEGER,
+    NONE,
     NULL,
     PROGRAM_FREE,
     ROOM,
@@ -76,14 +79,14 @@ __all__ = [
     "value_at",
 ]
 
-BLOCK = 32
-SUPER = 1024
+BLOCK = np.int64(32)
+SUPER = np.int64(1024)
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 
-@kernel
+@part
 def ring_words(h: Any, mask: Any) -> Any:
     """The words of a ring with its index."""
     capacity = mask + 1
@@ -93,7 +96,7 @@ def ring_words(h: Any, mask: Any) -> Any:
     return capacity * load(h + 8 * STRIDE) + blocks * load(h + 8 * INDEXED)
 
 
-@kernel
+@part
 def size_class(mask: Any) -> Any:
     size = 1
     while mask > 0:
@@ -102,13 +105,13 @@ def size_class(mask: Any) -> Any:
     return size
 
 
-@kernel
+@part
 def room_for(c: Any, free: Any, words: Any) -> Any:
     """Whether `take` would succeed."""
     return load(free) != 0 or load(c + 8 * TOP) + words <= load(c + 8 * ROOM)
 
 
-@kernel
+@part
 def take(c: Any, free: Any, words: Any) -> Any:
     """An arena offset of so many words: from the free list, or from the top. The room was asked for before."""
     offset = load(free)
@@ -120,23 +123,23 @@ def take(c: Any, free: Any, words: Any) -> Any:
     return offset
 
 
-@kernel
+@part
 def give_back(c: Any, free: Any, offset: Any) -> Any:
     store(load(c + 8 * ARENA) + 8 * offset, load(free))
     store(free, offset)
 
 
-@kernel
+@part
 def free_list(c: Any, p: Any, history: Any, size: Any) -> Any:
     """The address of a free list: size 0 for slots, `size_class(mask)` for rings."""
     return c + 8 * (load(p + 8 * PROGRAM_FREE) + history * FREE_CLASSES + size)
 
 
-@kernel
+@part
 def new_slot(c: Any, p: Any, h: Any, history: Any, code: Any, mask: Any) -> Any:
     """The arena offset of a new, empty slot with a ring."""
     header = load(h + 8 * HEADER)
-    offset = take(c, free_list(c, p, history, 0), header)
+    offset = take(c, free_list(c, p, history, NONE), header)
     ring = take(c, free_list(c, p, history, size_class(mask)), ring_words(h, mask))
     s = load(c + 8 * ARENA) + 8 * offset
     store(s + 8 * SLOT_RING, ring)
@@ -146,7 +149,7 @@ def new_slot(c: Any, p: Any, h: Any, history: Any, code: Any, mask: Any) -> Any:
     return offset
 
 
-@kernel
+@part
 def clear_slot(c: Any, p: Any, h: Any, s: Any) -> Any:
     """Makes a slot as new: no records, totals of zero."""
     for k in range(SLOT_HEAD, load(h + 8 * HEADER)):
@@ -167,7 +170,7 @@ def clear_slot(c: Any, p: Any, h: Any, s: Any) -> Any:
         store(base + 8 * k, 0)
 
 
-@kernel
+@part
 def grow_ring(c: Any, p: Any, h: Any, history: Any, s: Any, mask: Any) -> Any:
     """Moves a slot's records to a ring of another capacity; the room was asked for before."""
     arena = load(c + 8 * ARENA)
@@ -192,7 +195,7 @@ def grow_ring(c: Any, p: Any, h: Any, history: Any, s: Any, mask: Any) -> Any:
 # -- records ----------------------------------------------------------------------------------------------------------
 
 
-@kernel
+@part
 def upper(base: Any, mask: Any, stride: Any, head: Any, tail: Any, hint: Any, time: Any) -> Any:
     """The first record in [head, tail] whose time is greater, sought outwards from `hint`."""
     step = 8 * stride
@@ -227,7 +230,7 @@ def upper(base: Any, mask: Any, stride: Any, head: Any, tail: Any, hint: Any, ti
     return low
 
 
-@kernel
+@part
 def value_at(base: Any, mask: Any, stride: Any, kind: Any, at: Any, i: Any) -> Any:
     """The value of a measure at a record, NULL where it has none: integers are the difference of two sums."""
     a = base + 8 * ((i & mask) * stride + at)
@@ -239,7 +242,7 @@ def value_at(base: Any, mask: Any, stride: Any, kind: Any, at: Any, i: Any) -> A
     return load(a)
 
 
-@kernel
+@part
 def order_key(value: Any, floats: Any, sign: Any) -> Any:
     """An integer that orders as sign * value does; LOWEST for NULL."""
     if value == NULL:
@@ -249,7 +252,7 @@ def order_key(value: Any, floats: Any, sign: Any) -> Any:
     return value * sign
 
 
-@kernel
+@part
 def key_value(key: Any, floats: Any, sign: Any) -> Any:
     """The value whose order key this is."""
     if key == LOWEST:
@@ -260,7 +263,7 @@ def key_value(key: Any, floats: Any, sign: Any) -> Any:
     return value
 
 
-@kernel
+@part
 def low_end(p: Any, h: Any, s: Any) -> Any:
     """The first record that some window still holds or has yet to take in."""
     low = load(s + 8 * SLOT_TAIL)
@@ -277,7 +280,7 @@ def low_end(p: Any, h: Any, s: Any) -> Any:
     return low
 
 
-@kernel
+@part
 def shift_places(p: Any, h: Any, s: Any, place: Any) -> Any:
     """Tells windows and caches that a record was put in at `place`, before others."""
     w = p + 8 * load(h + 8 * WINDOWS)
@@ -303,29 +306,30 @@ def shift_places(p: Any, h: Any, s: Any, place: Any) -> Any:
 # -- the index --------------------------------------------------------------------------------------------------------
 
 
-@kernel
-def block_address(h: Any, base: Any, mask: Any, stride: Any, i: Any, large: Any) -> Any:
-    """Where the index has the block of 32 (or, if `large`, of 1024) records that begins at i."""
+@part
+def block_address(h: Any, base: Any, mask: Any, stride: Any, i: Any, size: Any) -> Any:
+    """Where the index has the block of `size` records (32 or 1024) that begins at i."""
     blocks = base + 8 * (mask + 1) * stride
-    width = 8 * load(h + 8 * INDEXED)
-    if large:
-        return blocks + ((mask + 1) // BLOCK + (i & mask) // SUPER) * width
-    return blocks + (i & mask) // BLOCK * width
+    before = (i & mask) // size
+    if size == SUPER:
+        before += (mask + 1) // BLOCK
+    return blocks + 8 * before * load(h + 8 * INDEXED)
 
 
-@kernel
-def index_block(p: Any, h: Any, base: Any, mask: Any, stride: Any, i: Any, large: Any) -> Any:
-    """Writes the index of one complete block."""
-    target = block_address(h, base, mask, stride, i, large)
+@part
+def index_block(p: Any, h: Any, base: Any, mask: Any, stride: Any, i: Any, size: Any) -> Any:
+    """Writes the index of one complete block: of 32 records, or of 32 blocks."""
+    target = block_address(h, base, mask, stride, i, size)
+    piece = size // BLOCK
     e = p + 8 * load(h + 8 * EXTREMES)
     for _ in range(load(h + 8 * EXTREME_COUNT)):
         best = LOWEST
         slot = 8 * load(e + 8 * EXTREME_BLOCK)
-        for k in range(BLOCK):
-            if large:
-                key = load(block_address(h, base, mask, stride, i + BLOCK * k, False) + slot)
+        for k in range(i, i + size, piece):
+            if size == SUPER:
+                key = load(block_address(h, base, mask, stride, k, piece) + slot)
             else:
-                value = value_at(base, mask, stride, load(e + 8 * EXTREME_KIND), load(e + 8 * EXTREME_AT), i + k)
+                value = value_at(base, mask, stride, load(e + 8 * EXTREME_KIND), load(e + 8 * EXTREME_AT), k)
                 key = order_key(value, load(e + 8 * EXTREME_FLOAT), load(e + 8 * EXTREME_SIGN))
             best = max(best, key)
         store(target + slot, best)
@@ -334,40 +338,39 @@ def index_block(p: Any, h: Any, base: Any, mask: Any, stride: Any, i: Any, large
     for _ in range(load(h + 8 * BLOCK_SUM_COUNT)):
         slot = 8 * load(b + 8 * BLOCK_SUM_BLOCK)
         high, low = 0.0, 0.0
-        for k in range(BLOCK):
-            if large:
-                piece = block_address(h, base, mask, stride, i + BLOCK * k, False) + slot
-                high, low = add_pair(high, low, number(load(piece)), number(load(piece + 8)))
+        for k in range(i, i + size, piece):
+            more, rest = 0.0, 0.0
+            if size == SUPER:
+                of_block = block_address(h, base, mask, stride, k, piece) + slot
+                more, rest = number(load(of_block)), number(load(of_block + 8))
             else:
-                value = load(base + 8 * (((i + k) & mask) * stride + load(b + 8 * BLOCK_SUM_AT)))
+                value = load(base + 8 * ((k & mask) * stride + load(b + 8 * BLOCK_SUM_AT)))
                 if value != NULL:
-                    high, low = add_pair(high, low, number(value), 0.0)
+                    more = number(value)
+            high, low = add_pair(high, low, more, rest)
         store(target + slot, word(high))
         store(target + slot + 8, word(low))
         b += 8 * BLOCK_SUM_WIDTH
 
 
-@kernel
+@part
 def index_records(p: Any, h: Any, s: Any, base: Any, mask: Any, stride: Any, start: Any, end: Any) -> Any:
     """Writes the index of the complete blocks that hold records of [start, end)."""
-    if mask < 2 * BLOCK - 1 or load(h + 8 * INDEXED) == 0:
+    if load(h + 8 * INDEXED) == 0:
         return
     head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
-    i = start & ~(BLOCK - 1)
-    while i < end and i + BLOCK <= tail:
-        if i >= head:
-            index_block(p, h, base, mask, stride, i, False)
-        i += BLOCK
-    if mask < 2 * SUPER - 1:
-        return
-    i = start & ~(SUPER - 1)
-    while i < end and i + SUPER <= tail:
-        if i >= head:
-            index_block(p, h, base, mask, stride, i, True)
-        i += SUPER
+    for level in range(2):
+        size = SUPER if level == 1 else BLOCK
+        if mask < 2 * size - 1:
+            return
+        i = start & ~(size - 1)
+        while i < end and i + size <= tail:
+            if i >= head:
+                index_block(p, h, base, mask, stride, i, size)
+            i += size
 
 
-@kernel
+@part
 def block_key(h: Any, base: Any, mask: Any, stride: Any, e: Any, low: Any, high: Any) -> Any:
     """The greatest order key of an extreme in [low, high), and a place no later than where it stands."""
     indexed = mask >= 2 * BLOCK - 1
@@ -379,9 +382,8 @@ def block_key(h: Any, base: Any, mask: Any, stride: Any, e: Any, low: Any, high:
     while i < high:
         step = 1
         if indexed and i & (BLOCK - 1) == 0 and i + BLOCK <= high:
-            large = i & (SUPER - 1) == 0 and i + SUPER <= high
-            step = SUPER if large else BLOCK
-            key = load(block_address(h, base, mask, stride, i, large) + slot)
+            step = SUPER if i & (SUPER - 1) == 0 and i + SUPER <= high else BLOCK
+            key = load(block_address(h, base, mask, stride, i, step) + slot)
         else:
             key = order_key(value_at(base, mask, stride, kind, at, i), floats, sign)
         if key > LOWEST and key >= best:
@@ -390,7 +392,7 @@ def block_key(h: Any, base: Any, mask: Any, stride: Any, e: Any, low: Any, high:
     return best, place
 
 
-@kernel
+@part
 def range_sum(
     p: Any, h: Any, base: Any, mask: Any, stride: Any, at: Any, low: Any, high: Any, scale: Any
 ) -> Any:  # fmt: skip
@@ -412,15 +414,15 @@ def range_sum(
     while i < high:
         whole = (i & ~(BLOCK - 1)) >= low and (i | (BLOCK - 1)) < high
         super_whole = (i & ~(SUPER - 1)) >= low and (i | (SUPER - 1)) < high
-        if indexed and super_whole and i & (SUPER - 1) == 0:
-            a = block_address(h, base, mask, stride, i, True) + slot
-            total_high, total_low = add_pair(total_high, total_low, number(load(a)), number(load(a + 8)))
-            i += SUPER
-            continue
         if indexed and whole and i & (BLOCK - 1) == 0:
-            a = block_address(h, base, mask, stride, i, False) + slot
+            size = SUPER if super_whole and i & (SUPER - 1) == 0 else BLOCK
+            a = block_address(h, base, mask, stride, i, size) + slot
             block_high, block_low = number(load(a)), number(load(a + 8))
-            i += BLOCK
+            i += size
+            if size == SUPER:
+                total_high, total_low = add_pair(total_high, total_low, block_high, block_low)
+                block_high, block_low = 0.0, 0.0
+                continue
         else:
             value = load(base + 8 * ((i & mask) * stride + at))
             if value != NULL:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from parakh.features.memory import kernel, load, store
+import numpy as np
+
+from parakh.features.memory import load, part, store
 from parakh.features.repeats import forget_values
 from parakh.features.rings import clear_slot, free_list, grow_ring, low_end, new_slot, ring_words, room_for, size_class
 from parakh.features.tables import (
@@ -38,10 +40,11 @@ from parakh.features.tables import (
 
 __all__ = ["forget_all_expired", "make_slot", "reserve", "slot_of"]
 
-SMALLEST_MASK = 1
+SMALLEST_MASK = np.int64(1)  # two records: one, and the totals
+FOR_SLOTS = np.int64(0)
 
 
-@kernel
+@part
 def slot_of(c: Any, hc: Any, code: Any) -> Any:
     """The address of a key's slot, 0 where it has none."""
     if code >= load(hc + 8 * HISTORY_ROOM):
@@ -50,7 +53,7 @@ def slot_of(c: Any, hc: Any, code: Any) -> Any:
     return load(c + 8 * ARENA) + 8 * offset if offset != 0 else 0
 
 
-@kernel
+@part
 def make_slot(c: Any, p: Any, h: Any, hc: Any, history: Any, code: Any) -> Any:
     """Gives a key an empty slot, or says what that needs."""
     if code >= load(hc + 8 * HISTORY_ROOM):
@@ -59,7 +62,7 @@ def make_slot(c: Any, p: Any, h: Any, hc: Any, history: Any, code: Any) -> Any:
         return NEED_SLOTS
     words = load(h + 8 * HEADER) + ring_words(h, SMALLEST_MASK)
     if load(c + 8 * TOP) + words > load(c + 8 * ROOM):
-        slots = free_list(c, p, history, 0)
+        slots = free_list(c, p, history, FOR_SLOTS)
         rings = free_list(c, p, history, size_class(SMALLEST_MASK))
         if load(slots) == 0 or load(rings) == 0:
             store(c + 8 * AMOUNT, words)
@@ -70,7 +73,7 @@ def make_slot(c: Any, p: Any, h: Any, hc: Any, history: Any, code: Any) -> Any:
     return NEED_NOTHING
 
 
-@kernel
+@part
 def reserve(c: Any, p: Any, h: Any, hc: Any, history: Any, s: Any, forgotten: Any) -> Any:
     """Makes room for one more record and its links, or says what that needs."""
     links = load(h + 8 * LINK_COUNT)
@@ -95,7 +98,7 @@ def reserve(c: Any, p: Any, h: Any, hc: Any, history: Any, s: Any, forgotten: An
     return NEED_NOTHING
 
 
-@kernel
+@part
 def drop_expired(c: Any, p: Any, h: Any, hc: Any, s: Any, forgotten: Any) -> Any:
     """Lets go of the records that no reading can reach any more."""
     base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
@@ -112,7 +115,7 @@ def drop_expired(c: Any, p: Any, h: Any, hc: Any, s: Any, forgotten: Any) -> Any
     store(hc + 8 * HISTORY_RECORDS, load(hc + 8 * HISTORY_RECORDS) - (head - start))
 
 
-@kernel
+@part
 def forget_all_expired(c: Any, p: Any, h: Any, hc: Any, s: Any, forgotten: Any) -> Any:
     """Starts a slot anew where all its records are forgotten, as if it had been swept."""
     head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)

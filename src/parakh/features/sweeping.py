@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from parakh.features.memory import kernel, load, store
 from parakh.features.repeats import forget_values
 from parakh.features.rings import free_list, give_back, grow_ring, ring_words, room_for, size_class
-from parakh.features.slots import drop_expired
+from parakh.features.slots import FOR_SLOTS, drop_expired
 from parakh.features.tables import (
     ARENA,
     CLOCK,
@@ -44,8 +46,8 @@ def sweep_keys(control: Any, program: Any, history: Any, first: Any, last: Any, 
 
     bounds: int64[calendars, 1], where calendar windows begin for a reading at clock - lateness.
     """
-    c = control.ctypes.data
-    p = program.ctypes.data
+    c = np.int64(control.ctypes.data)
+    p = np.int64(program.ctypes.data)
     h = p + 8 * (load(p + 8 * PROGRAM_HISTORIES) + history * HISTORY_WIDTH)
     hc = c + 8 * (load(p + 8 * PROGRAM_HISTORY_CONTROL) + history * HISTORY_CONTROL)
     earliest = load(c + 8 * CLOCK) - load(c + 8 * LATENESS)
@@ -69,12 +71,12 @@ def sweep_keys(control: Any, program: Any, history: Any, first: Any, last: Any, 
             store(hc + 8 * HISTORY_RECORDS, load(hc + 8 * HISTORY_RECORDS) - (tail - head))
             store(hc + 8 * HISTORY_KEYS, load(hc + 8 * HISTORY_KEYS) - 1)
             give_back(c, free_list(c, p, history, size_class(mask)), ring)
-            give_back(c, free_list(c, p, history, 0), offset)
+            give_back(c, free_list(c, p, history, FOR_SLOTS), offset)
             store(slots + 8 * code, 0)
             continue
         if load(base + (head & mask) * step) <= forgotten:
             if load(s + 8 * SLOT_TIME) < earliest:
-                advance(c, p, h, s, earliest, bounds.ctypes.data, 1)
+                advance(c, p, h, s, earliest, np.int64(bounds.ctypes.data), np.int64(1))
             drop_expired(c, p, h, hc, s, forgotten)
             used = tail - load(s + 8 * SLOT_HEAD) + 2
             narrow = mask

@@ -7,12 +7,16 @@ words.
 
 from __future__ import annotations
 
+import numpy as np
+
 from parakh.expressions.types import NULL_WORD
 
 __all__ = ["NULL"]
 
-NULL = NULL_WORD
-LOWEST = -(2**63)  # before every time, below every order key
+# Of one type with what is computed: a kernel is compiled once more for an argument that is a literal.
+NULL = np.int64(NULL_WORD)
+LOWEST = np.int64(-(2**63))  # before every time, below every order key
+NONE = np.int64(0)  # no address
 LOW32 = 0xFFFFFFFF
 LOW30 = 0x3FFFFFFF
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parakh.features.memory import kernel, load, store
+from parakh.features.memory import load, part, store
 from parakh.features.repeats import is_first, is_last
 from parakh.features.rings import order_key, upper, value_at
 from parakh.features.tables import (
@@ -48,7 +48,7 @@ from parakh.features.tables import (
 __all__ = ["advance", "enter_all", "locate", "window_end"]
 
 
-@kernel
+@part
 def lower_bound(w: Any, time: Any, bound: Any, count: Any) -> Any:
     """The L of a window (L, U] that is read at `time`."""
     kind = load(w + 8 * WINDOW_KIND)
@@ -61,7 +61,7 @@ def lower_bound(w: Any, time: Any, bound: Any, count: Any) -> Any:
     return low
 
 
-@kernel
+@part
 def window_end(p: Any, h: Any, s: Any, w: Any) -> Any:
     """The first record that has not entered a window."""
     d = p + 8 * (load(h + 8 * DELAYS) + DELAY_WIDTH * load(w + 8 * WINDOW_DELAY))
@@ -69,7 +69,7 @@ def window_end(p: Any, h: Any, s: Any, w: Any) -> Any:
     return load(s + 8 * (place if place != 0 else SLOT_TAIL))
 
 
-@kernel
+@part
 def advance(c: Any, p: Any, h: Any, s: Any, time: Any, bound: Any, count: Any) -> Any:
     """Moves a slot's windows on to `time`, which is not before the time they stand at; notes where they stand."""
     base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
@@ -119,7 +119,7 @@ def advance(c: Any, p: Any, h: Any, s: Any, time: Any, bound: Any, count: Any) -
         w += 8 * WINDOW_WIDTH
 
 
-@kernel
+@part
 def locate(c: Any, p: Any, h: Any, s: Any, time: Any, bound: Any, count: Any) -> Any:
     """Notes where the windows stand for a reading at `time`, before the time they have been moved to."""
     base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
@@ -143,7 +143,7 @@ def locate(c: Any, p: Any, h: Any, s: Any, time: Any, bound: Any, count: Any) ->
     return place
 
 
-@kernel
+@part
 def enter(c: Any, p: Any, h: Any, s: Any, base: Any, mask: Any, stride: Any, delay: Any, i: Any) -> Any:
     """Tells the windows of one delay that record i is now among theirs (their upper end has been moved already)."""
     high = load(s + 8 * SLOT_TAIL)
@@ -174,7 +174,7 @@ def enter(c: Any, p: Any, h: Any, s: Any, base: Any, mask: Any, stride: Any, del
         w += 8 * WINDOW_WIDTH
 
 
-@kernel
+@part
 def enter_all(c: Any, p: Any, h: Any, s: Any, base: Any, mask: Any, stride: Any, place: Any) -> Any:
     """Tells every window that has the record at `place` between its ends."""
     d = p + 8 * load(h + 8 * DELAYS)
