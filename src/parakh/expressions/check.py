@@ -102,8 +102,6 @@ class Checker:
 
     def source(self, syntax: Syntax) -> str:
         """The text of a part, for messages."""
-        if isinstance(syntax, Literal) and not syntax.end:
-            return "null" if syntax.value is None else str(syntax.value).lower()
         return self.text[syntax.start : syntax.end]
 
     def condition(self, syntax: Syntax) -> Node:

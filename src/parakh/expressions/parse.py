@@ -56,7 +56,7 @@ def parse(text: str) -> Expression:
     Literal(start=15, end=16, value=1)
     """
     text = str(text)
-    values = scan(text)
+    values, constants = scan(text)
     from sqlglot.errors import SqlglotError
 
     try:
@@ -67,7 +67,7 @@ def parse(text: str) -> Expression:
         raise ExpressionError("the expression cannot be read", end=len(text)) from error
     if len(trees) != 1 or trees[0] is None:
         raise ExpressionError("an expression is one condition or value", end=len(text))
-    converter = _Converter(text, values)
+    converter = _Converter(text, values, constants)
     root = converter.convert(trees[0], 0)
     converter.done()
     return Expression(text, root)
@@ -152,15 +152,16 @@ def _readable(error: Exception) -> str:
 class _Converter:
     """Turns sqlglot's tree into ours, counting so that no value of the text is lost or taken twice."""
 
-    def __init__(self, text: str, values: list[Word]) -> None:
+    def __init__(self, text: str, values: list[Word], constants: list[Word]) -> None:
         self.text = text
         self.values = values
+        self.constants = iter(constants)
         self.by_start = {word.start: word for word in values}
         self.taken = 0
         self.nodes = 0
 
     def done(self) -> None:
-        if self.taken != len(self.values):
+        if self.taken != len(self.values) or next(self.constants, None) is not None:
             raise ExpressionError("the expression can be read in two ways", end=len(self.text), hint="add parentheses")
 
     def convert(self, tree: Any, depth: int, *, counted: bool = True) -> Syntax:
@@ -226,10 +227,17 @@ class _Converter:
         return Name(name, start=start, end=end)
 
     def null(self, tree: Any, depth: int) -> Syntax:
-        return Literal(None)
+        return self.constant(None, "null")
 
     def boolean(self, tree: Any, depth: int) -> Syntax:
-        return Literal(bool(tree.this))
+        return self.constant(bool(tree.this), "true" if tree.this else "false")
+
+    def constant(self, value: bool | None, written: str) -> Syntax:
+        """sqlglot notes no place for these; they are met in the order of the text."""
+        word = next(self.constants, None)
+        if word is None or word.text.lower() != written:
+            raise ExpressionError("the expression can be read in two ways", end=len(self.text), hint="add parentheses")
+        return Literal(value, start=word.start, end=word.end)
 
     # ---- operators
 
@@ -502,7 +510,7 @@ class _Span(TypedDict):
 
 
 def _span(*nodes: Syntax) -> _Span:
-    """From the first to the last of some nodes; nulls and booleans have no place of their own."""
+    """From the first to the last of some nodes."""
     placed = [node for node in nodes if node.end]
     if not placed:
         return {"start": 0, "end": 0}

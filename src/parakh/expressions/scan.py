@@ -172,12 +172,13 @@ def _word(text: str, kind: str, value: str, start: int, end: int) -> Word:
     return word
 
 
-def scan(text: str) -> list[Word]:
-    """Check that values and operators take turns; returns the values (names, numbers, texts), in order.
+def scan(text: str) -> tuple[list[Word], list[Word]]:
+    """Check that values and operators take turns; returns the names, numbers and texts, and each null, true and false.
 
     Raises ExpressionError for whatever an expression may not hold.
     """
-    return _Scanner(tokens_of(text)).values
+    scanner = _Scanner(tokens_of(text))
+    return scanner.values, scanner.constants
 
 
 class _Scanner:
@@ -186,15 +187,17 @@ class _Scanner:
         self.at = 0
         self.open: list[_Open] = []
         self.values: list[Word] = []
+        self.constants: list[Word] = []
         self.counted = 0
         self.listed = 0
         self.prefixes = 0
-        self.distinct: set[int] = set()  # the nesting levels at which `is distinct from` is still open
+        # The nesting levels at which `is distinct from` could still be chained, and those where `between` awaits `and`.
+        self.distinct: set[int] = set()
+        self.between: set[int] = set()
         wants_value = True
         while self.at < len(words):
             word = words[self.at]
-            if word.text.lower() in _ENDS_COMPARISON:
-                self.distinct.discard(len(self.open))
+            self.end_comparison(word)
             wants_value = self.value(word) if wants_value else self.operator(word)
             self.at += 1
         if wants_value:
@@ -202,6 +205,13 @@ class _Scanner:
         if self.open:
             last = self.open[-1].word
             _fail(f"`{last.text}` is not closed", last, "case .. end" if last.text.lower() == "case" else "")
+
+    def end_comparison(self, word: Word) -> None:
+        level, lower = len(self.open), word.text.lower() if word.kind != "text" else ""
+        if lower == "and" and level in self.between:
+            self.between.discard(level)
+        elif lower in _ENDS_COMPARISON:
+            self.distinct.discard(level)
 
     def peek(self, ahead: int = 1) -> str:
         """The lower-case text of a word further on; empty where there is none or it is a literal."""
@@ -234,6 +244,7 @@ class _Scanner:
         if lower in _VALUE_WORDS:
             self.prefixes = 0
             self.counted += 1
+            self.constants.append(word)
             return False
         if lower == "not":
             if self.at and self.words[self.at - 1].text.lower() not in _BEFORE_NOT:
@@ -366,6 +377,8 @@ class _Scanner:
             if self.peek() not in ("in", "between", "like", "ilike"):
                 _fail("`not` does not belong here", word, "not (a = b), a not in (..), a is not null")
             return False
+        if lower == "between":
+            self.between.add(len(self.open))
         if lower == "in":
             if self.peek() != "(":
                 _fail("`in` needs a list in parentheses", word, "x in (1, 2, 3) or in_list(x, 'name')")
