@@ -47,6 +47,8 @@ __all__ = ["column_at", "decode_columns"]
 _STRING = KIND_NUMBERS[Kind.STRING]
 _UNIT_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _FITTING = float(2**63)
+_NOISE = 4
+"""How many units in the last place an amount in a column of floats may be off."""
 _YEAR_1_US, _YEAR_9999_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 
@@ -242,10 +244,12 @@ def _from_floats(values: npt.NDArray[Any], type: Type) -> tuple[npt.NDArray[np.i
     if type.kind is Kind.NUMBER:
         return wide.view(np.int64), finite
     if type.kind is Kind.MONEY:
-        # The amount whose nearest float this is: 75.81 is held as 75.81000000000000227, and means 7581 minor units.
+        # The amount whose nearest float this is: 75.81 is held as 75.81000000000000227, and means 7581 minor units. Sums
+        # made in floats are a few of their last digits off (123.35000000000001): that is noise, not a third decimal.
         factor = float(10**type.digits)
         minor = np.rint(wide * factor)
-        fits = finite & (np.abs(minor) < 2**53) & ((minor / factor).astype(values.dtype) == values)
+        meant = (minor / factor).astype(values.dtype)
+        fits = finite & (np.abs(minor) < 2**53) & (np.abs(meant - values) <= _NOISE * np.spacing(np.abs(meant)))
         return np.where(fits, minor, 0).astype(np.int64), fits
     fits = finite & (np.abs(wide) < _FITTING) & (wide == np.floor(wide))
     words = np.where(fits, wide, 0).astype(np.int64)
