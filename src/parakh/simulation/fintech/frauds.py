@@ -113,12 +113,12 @@ class Crimes:
         return max(1, int(median_us * np.exp(sigma * self.rng.normal()) / 1000)) * 1000
 
     def far_city(self, home: int) -> int:
-        """Where a fraudster sits: abroad or in another city, and now and then in the victim's own."""
+        """Where a fraudster sits: abroad or in another city, or through a proxy in the victim's own."""
         draw = self.rng.random()
-        if draw < 0.40:
+        if draw < 0.35:
             weights = np.array([0.6, 0.5, 0.8, 0.8, 0.9, 0.7, 1.2, 2.2, 2.0, 2.0])
             return HOME_CITIES + int(self.rng.choice(len(weights), p=weights / weights.sum()))
-        if draw < 0.85:
+        if draw < 0.72:
             return int(self.rng.integers(0, HOME_CITIES))
         return home
 
@@ -257,7 +257,7 @@ def _compromise_card(crimes: Crimes) -> None:
         else:
             terminal = crimes.terminal_selling("online_electronics", "gift_cards", "travel", "marketplace")
             channel = ONLINE
-        amount = min(250_000.0, scale * float(rng.lognormal(8.7, 0.7)))
+        amount = min(250_000.0, scale * float(rng.lognormal(8.5, 0.8)))
         crimes.pay(kind, campaign, time, customer, terminal, device, channel, amount, city)
         scale *= 1.12
         time += crimes.delay(45 * MINUTE_US, 1.3)

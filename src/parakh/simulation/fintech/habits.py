@@ -31,6 +31,10 @@ TRANSFER_CHANNELS = ("app", "web", "standing_order", "inbound")
 APP, WEB, STANDING_ORDER, INBOUND = range(4)
 
 RETRY = 0.7
+THROUGH_PROXY = 0.015
+"""How often an honest device seems to be in another city: a VPN, a company's network, a telephone company's gateway."""
+BORROWED = 0.006
+"""How often an honest online payment comes from a device that the card has never seen: a friend's, a hotel's."""
 
 
 def honest(table: Table) -> Table:
@@ -63,7 +67,7 @@ def payments(rng: np.random.Generator, people: Population) -> tuple[Table, Table
             "time": time,
             "customer": customer,
             "terminal": terminal,
-            "device": np.where(online, people.device_at(customer, time, rng.random(total)), -1),
+            "device": np.where(online, _devices(rng, people, customer, time), -1),
             "channel": np.where(online, ONLINE, in_shop),
             "amount": prices(rng, people, customer, terminal),
             **places(rng, people, customer, city, terminal, online),
@@ -100,6 +104,9 @@ def places(
     """Where each payment is made: at the terminal, or online where the customer is."""
     total = len(customer)
     at_home = city == people.city[customer]
+    proxy = online & (rng.random(total) < THROUGH_PROXY)
+    city = np.where(proxy, rng.integers(0, len(CITIES), total), city)
+    at_home &= ~proxy
     latitude = np.where(at_home, people.latitude[customer], np.array([item.latitude for item in CITIES])[city])
     longitude = np.where(at_home, people.longitude[customer], np.array([item.longitude for item in CITIES])[city])
     return {
@@ -204,6 +211,14 @@ def declines(rng: np.random.Generator, table: Table, reason: Integers) -> Table:
         "fraud": table["fraud"],
         "campaign": table["campaign"],
     }
+
+
+def _devices(rng: np.random.Generator, people: Population, customer: Integers, time: Integers) -> Integers:
+    """The device of each online payment: mostly one's own."""
+    device = people.device_at(customer, time, rng.random(len(customer)))
+    borrowed = np.flatnonzero(rng.random(len(customer)) < BORROWED)
+    device[borrowed] = people.devices.new(len(borrowed))
+    return device
 
 
 def _where_people_shop(
