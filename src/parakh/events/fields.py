@@ -20,7 +20,7 @@ from parakh.events.schema import (
     SALT,
     SLOT,
 )
-from parakh.expressions.kernels import kernel
+from parakh.expressions.kernels import inlined
 from parakh.expressions.strings import hash_bytes, intern_bytes, mix
 from parakh.expressions.types import NULL_WORD, Kind
 
@@ -50,7 +50,7 @@ _TIMESTAMP = KIND_NUMBERS[Kind.TIMESTAMP]
 _STRING = KIND_NUMBERS[Kind.STRING]
 
 
-@kernel
+@inlined
 def clear_row(fields: Any, words: Any, labels: Any, out: Any, row: Any, index: Any) -> None:
     """Make every value of an event NULL."""
     for field in range(fields.shape[0]):
@@ -65,7 +65,7 @@ def clear_row(fields: Any, words: Any, labels: Any, out: Any, row: Any, index: A
     out[TIME, index] = _NULL
 
 
-@kernel
+@inlined
 def close_row(out: Any, index: Any, meta: Any) -> Any:
     """The problem of an event whose every value was read: no id, no time, or a time out of bounds; 0 if none.
 
@@ -83,7 +83,7 @@ def close_row(out: Any, index: Any, meta: Any) -> Any:
     return np.int64(0)
 
 
-@kernel
+@inlined
 def store(
     buffer: Any, token: Any, start: Any, end: Any, mantissa: Any, exponent: Any, negative: Any, plain: Any,
     fields: Any, field: Any, words: Any, labels: Any, out: Any, row: Any, index: Any, salt: Any,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 
-__all__ = ["kernel"]
+__all__ = ["inlined", "kernel"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _compile: Any = njit  # its stub does not know `_nrt`
@@ -31,3 +31,11 @@ def kernel(function: _Function) -> _Function:
     6
     """
     return cast(_Function, _compile(cache=True, nogil=True, _nrt=False)(function))
+
+
+def inlined(function: _Function) -> _Function:
+    """Compile a kernel into its callers, not called by them: for one that takes many arrays and is called for each value.
+
+    An array is seven words on the stack; handing a dozen of them over costs more than interning a string.
+    """
+    return cast(_Function, _compile(cache=True, nogil=True, forceinline=True, _nrt=False)(function))

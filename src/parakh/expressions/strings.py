@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from parakh.expressions.kernels import kernel
+from parakh.expressions.kernels import inlined, kernel
 from parakh.expressions.types import NULL_WORD
 
 __all__ = ["FULL", "Strings", "bytes_equal", "hash_bytes", "intern_bytes", "load_word", "mix"]
@@ -141,7 +141,7 @@ def bytes_equal(left: Any, left_start: Any, right: Any, right_start: Any, length
     return True
 
 
-@kernel
+@inlined
 def intern_bytes(
     buffer: Any, start: Any, length: Any, hash: Any, insert: Any,
     arena: Any, offsets: Any, hashes: Any, table: Any, count: Any,
