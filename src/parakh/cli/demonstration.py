@@ -24,6 +24,7 @@ from parakh.cli.reporting import Edit, change_of, report_of, span_of
 from parakh.cli.stories import show_story
 from parakh.cli.verdicts import Facts, Judged, Verdicts
 from parakh.cli.words import money, percent, plural, short_money, thousands
+from parakh.expressions.zones import Zone
 
 if TYPE_CHECKING:
     from parakh.decisions.decisions import Decisions
@@ -63,11 +64,12 @@ def demonstrate(folder: Path, events: int, seed: int, *, fast: bool = False) -> 
 
     path = folder / "report.html"
     judged = before.judged()
+    settings = project.definitions.settings
     report = report_of(
         before,
         project.definitions,
         title=f"{thousands(simulated.total)} events of a fintech, judged as they came",
-        subtitle=f"{span_of(judged)}. A simulation, so that the truth of every event is known.",
+        subtitle=f"{span_of(judged, Zone(settings.time_zone))}. A simulation, so that the truth of every event is known.",
         events=view.events,
         speed=view.speed,
         stories=stories,
@@ -254,8 +256,7 @@ def _show_change(comparison: Comparison, console: Console) -> None:
     show_comparison(comparison, console)
     gain = comparison.after.fraud_amount_stopped - comparison.before.fraud_amount_stopped
     lost = comparison.people_lost - comparison.people_gained
-    verdict = (
-        f"{money(abs(gain), comparison.currency)} of fraud {'more' if gain >= 0 else 'less'} would have been stopped, "
-        f"and {plural(abs(lost), 'good customer')} {'more' if lost >= 0 else 'fewer'} with it."
-    )
+    more = "more" if gain >= 0 else "less"
+    people = f"{abs(lost):,} {'more' if lost >= 0 else 'fewer'} good {'customer' if abs(lost) == 1 else 'customers'}"
+    verdict = f"{money(abs(gain), comparison.currency)} {more} fraud would have been stopped, and {people} with it."
     console.print("", f"  {bold(verdict)}")

@@ -173,14 +173,19 @@ class LiveView:
 
     def _figures(self) -> RenderableType:
         totals = self.verdicts.totals
-        caught, whole = totals.fraud_amount_stopped, totals.fraud_amount
+        caught, passed, whole = totals.fraud_amount_stopped, totals.fraud_amount_passed, totals.fraud_amount
         return _columns(
             [
-                (thousands(self.speed), "events/s, one core", "bold"),
-                (thousands(self.events), "events", "bold"),
-                (short_money(caught, self.currency), f"of fraud caught, {percent(caught, whole)}", "bold green"),
-                (short_money(whole - caught, self.currency), "passed", "bold red"),
-                (percent(totals.good_stopped, totals.good), "of good events stopped", "bold yellow"),
+                (thousands(self.speed), "events/s", "one core", "bold"),
+                (thousands(self.events), "events", f"{thousands(totals.decided)} decided", "bold"),
+                (short_money(caught, self.currency), "fraud caught", percent(caught, whole), "bold green"),
+                (
+                    short_money(whole - caught, self.currency),
+                    "fraud passed",
+                    percent(whole - caught, whole),
+                    "bold red",
+                ),
+                (percent(totals.good_stopped, totals.good), "good stopped", "of good events", "bold yellow"),
             ]
         )
 
@@ -218,14 +223,15 @@ class LiveView:
         return table
 
 
-def _columns(cells: list[tuple[str, str, str]]) -> Any:
-    """Figures side by side, each over its name."""
+def _columns(cells: list[tuple[str, str, str, str]]) -> Any:
+    """Figures side by side, each over its name and a note."""
     from rich.table import Table
     from rich.text import Text
 
     grid = Table.grid(expand=True, padding=(0, 2, 0, 0))
     for _ in cells:
-        grid.add_column(ratio=1)
-    grid.add_row(*(Text(value, style=style) for value, _, style in cells))
-    grid.add_row(*(Text(name, style="dim") for _, name, _ in cells))
+        grid.add_column(ratio=1, no_wrap=True)
+    grid.add_row(*(Text(value, style=style) for value, _, _, style in cells))
+    grid.add_row(*(Text(name) for _, name, _, _ in cells))
+    grid.add_row(*(Text(note, style="dim") for _, _, note, _ in cells))
     return grid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,6 +98,12 @@ def warm_kernels(console: Console) -> threading.Thread | None:
     if not needs_compile():
         return None
     console.print(dim("compiling kernels, once per machine: about 30 s"))
-    thread = threading.Thread(target=warm_up, name="compile kernels", daemon=True)
+
+    def compile_quietly() -> None:
+        # What goes wrong here goes wrong again where the kernels are used, and is told there.
+        with contextlib.suppress(Exception):
+            warm_up()
+
+    thread = threading.Thread(target=compile_quietly, name="compile kernels", daemon=True)
     thread.start()
     return thread

@@ -12,7 +12,7 @@ __all__ = ["LENGTH_OF_TIME", "event_options"]
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
-class _LengthOfTime(click.ParamType):
+class _LengthOfTime(click.ParamType):  # type: ignore[type-arg]
     """A length of time as projects write it: 30s, 10m, 1h, 7d; microseconds."""
 
     name = "length"

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from parakh import __version__
 from parakh.cli.compare import Comparison
 from parakh.cli.report.data import Band, Change, Figure, Report, Scores, Story
@@ -68,11 +70,13 @@ def report_of(
     )
 
 
-def span_of(judged: Mapping[str, Judged]) -> str:
-    """The days that the judged events span."""
-    first = min(int(item.time_us.min()) for item in judged.values())
-    last = max(int(item.time_us.max()) for item in judged.values())
-    return f"{day(first)} to {day(last)}"
+def span_of(judged: Mapping[str, Judged], zone: Zone) -> str:
+    """The days of a time zone that the judged events span."""
+    times = np.array(
+        [bound for item in judged.values() for bound in (item.time_us.min(), item.time_us.max())], np.int64
+    )
+    local = times + zone.offset_us(times)
+    return f"{day(int(local.min()))} to {day(int(local.max()))}"
 
 
 def _figures(totals: Totals, currency: str, events: int, speed: int) -> tuple[Figure, ...]:

@@ -27,6 +27,8 @@ def show_summary(summary: Summary, console: Console) -> None:
         console.table([[clean(reason), thousands(count)] for reason, count in ordered], align="<>")
     if summary.late:
         console.print(f"{thousands(summary.late)} came later than the lateness allows: decided without windows")
+    if any(summary.labels.values()):
+        console.print("labels: " + ", ".join(f"{thousands(count)} {what}" for what, count in summary.labels.items()))
     speed = thousands(round(summary.received / summary.seconds)) if summary.seconds else "–"
     console.print(f"{thousands(summary.decided)} decided in {summary.seconds:.1f} s, {bold(speed)} events/s", "")
     if summary.outcomes:

@@ -361,7 +361,11 @@ def _clauses(clause: expressions.Clause, depth: int = 0) -> Iterable[Clause]:
         for part in clause.parts:
             yield from _clauses(part, depth)
         return
-    title = {"and": "all of these", "or": "one of these", "not": "not this"}[clause.joined_by]
+    if clause.joined_by == "not" and not clause.parts[0].parts:
+        # A single clause says its value; whether that is as it should be is the truth of the whole.
+        yield Clause(clause.parts[0].words, clause.truth, depth)
+        return
+    title = {"and": "all of these", "or": "one of these", "not": "none of this"}[clause.joined_by]
     yield Clause(title, clause.truth, depth)
     for part in clause.parts:
         yield from _clauses(part, depth + 1)
