@@ -63,13 +63,12 @@ def demonstrate(folder: Path, events: int, seed: int, *, fast: bool = False) -> 
     _show_change(comparison, console)
 
     path = folder / "report.html"
-    judged = before.judged()
-    settings = project.definitions.settings
+    span = span_of(before.judged(), Zone(project.definitions.settings.time_zone))
     report = report_of(
         before,
         project.definitions,
         title=f"{thousands(simulated.total)} events of a fintech, judged as they came",
-        subtitle=f"{span_of(judged, Zone(settings.time_zone))}. A simulation, so that the truth of every event is known.",
+        subtitle=f"{span}. A simulation, so that the truth of every event is known.",
         events=view.events,
         speed=view.speed,
         stories=stories,

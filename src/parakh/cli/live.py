@@ -179,12 +179,7 @@ class LiveView:
                 (thousands(self.speed), "events/s", "one core", "bold"),
                 (thousands(self.events), "events", f"{thousands(totals.decided)} decided", "bold"),
                 (short_money(caught, self.currency), "fraud caught", percent(caught, whole), "bold green"),
-                (
-                    short_money(whole - caught, self.currency),
-                    "fraud passed",
-                    percent(whole - caught, whole),
-                    "bold red",
-                ),
+                (short_money(passed, self.currency), "fraud passed", percent(passed, whole), "bold red"),
                 (percent(totals.good_stopped, totals.good), "good stopped", "of good events", "bold yellow"),
             ]
         )
