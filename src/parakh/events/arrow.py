@@ -244,8 +244,8 @@ def _from_floats(values: npt.NDArray[Any], type: Type) -> tuple[npt.NDArray[np.i
     if type.kind is Kind.NUMBER:
         return wide.view(np.int64), finite
     if type.kind is Kind.MONEY:
-        # The amount whose nearest float this is: 75.81 is held as 75.81000000000000227, and means 7581 minor units. Sums
-        # made in floats are a few of their last digits off (123.35000000000001): that is noise, not a third decimal.
+        # The amount whose nearest float this is: 75.81 is held as 75.81000000000000227, and means 7581 minor units.
+        # Sums made in floats are a few of their last digits off (123.35000000000001): noise, not a third decimal.
         factor = float(10**type.digits)
         minor = np.rint(wide * factor)
         meant = (minor / factor).astype(values.dtype)

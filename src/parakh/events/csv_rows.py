@@ -64,7 +64,13 @@ def split_rows(
     rows = 0
     position = begin
     while rows < whole.shape[0]:
-        while position < end and (buffer[position] == 10 or buffer[position] == 13):
+        while position < end and (
+            buffer[position] == 10
+            or (
+                buffer[position] == 13
+                and ((position + 1 == end and final) or (position + 1 < end and buffer[position + 1] == 10))
+            )
+        ):
             position += 1
         if position >= end:
             return rows, position
