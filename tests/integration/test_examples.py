@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +18,13 @@ from parakh.simulation import simulate
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NAMES = ("card-payments", "fraud-handbook", "sparkov")
+DATA = Path(os.environ.get("PARAKH_DATA", EXAMPLES.parents[1] / "shared" / "data"))
 TYPES = ("customer_opened", "login", "password_change", "payee_added", "payment", "decline", "transfer")
 
 
 def parakh(*arguments: str) -> str:
     """What a verb prints on stdout; the test fails with its stderr where it does not end well."""
-    command = [sys.executable, "-m", "parakh.cli.main", *arguments]
+    command = [sys.executable, "-m", "parakh", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -92,3 +94,26 @@ def test_most_of_the_stolen_money_is_stopped_and_most_of_what_is_stopped_was_sto
         caught = sum(amounts[event_id] for event_id in frauds & held)
         assert caught > 0.6 * sum(amounts[event_id] for event_id in frauds)
         assert len(frauds & held) > 0.35 * len(held)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "file", "rows", "precision", "caught"),
+    [
+        ("fraud-handbook", "transactions_2018-06-11_2018-08-14.parquet", 622_892, 0.70, 0.75),
+        ("sparkov", "transactions_2019-01-01_2019-06-30.parquet", 201_574, 0.45, 0.90),
+    ],
+)
+def test_the_rules_over_other_peoples_data_hold_what_their_readme_shows(
+    tmp_path: Path, name: str, file: str, rows: int, precision: float, caught: float
+) -> None:
+    source = DATA / name / file
+    if not source.exists():
+        pytest.skip(f"the data of {name} is not at {DATA} (set PARAKH_DATA)")
+    project, out = str(EXAMPLES / name), str(tmp_path / "decisions.parquet")
+    replay = ("replay", project, "--events", str(source), "--label-delay", "7d", "--out", out, "--json")
+    told = json.loads(parakh(*replay))
+    assert told["received"] == told["accepted"] == rows
+    (judged,) = told["judged"].values()
+    assert judged["precision"] > precision
+    assert judged["caught_amount"] > caught * judged["fraud_amount"]
