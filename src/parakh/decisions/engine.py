@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from parakh.decisions.decisions import Decision, Decisions, Part, arrow_schema
 from parakh.decisions.definition import ProjectLike
 from parakh.decisions.labelling import Labelling, Placed
 from parakh.decisions.plan import Plan, TypePlan, compile_intake, compile_plan
-from parakh.decisions.policy import LATE, Judgement
+from parakh.decisions.policy import LATE
 from parakh.errors import InputError, ProjectError, StateLimitError
 from parakh.events.chunks import Chunk, JsonLines
 from parakh.events.ids import CONFLICT, DUPLICATE, NEW, IdIndex
@@ -37,8 +37,9 @@ from parakh.features.state import Entries, FeatureState
 __all__ = ["Counts", "Decision", "Decisions", "Engine"]
 
 _NO_CONTRIBUTIONS = np.zeros((0, 1))
+_SWEEP_AFTER = 512
 _SWEPT_SHARE = 8
-"""One key is looked at by the sweep for so many events, so that idle keys go without a pause."""
+"""After so many events the sweep looks at one key for so many of them: idle keys go, and nobody waits."""
 
 
 @dataclass(slots=True)
@@ -52,13 +53,9 @@ class Counts:
     accepted: int = 0
     duplicates: int = 0
     late: int = 0
-    quarantined: Counter[str] | None = None
-
-    def __post_init__(self) -> None:
-        self.quarantined = Counter()
+    quarantined: Counter[str] = field(default_factory=Counter)
 
     def check(self) -> None:
-        assert self.quarantined is not None
         lost = self.received - self.accepted - self.duplicates - self.quarantined.total()
         assert lost == 0, f"{lost} events are unaccounted for"
 
@@ -113,6 +110,7 @@ class Engine:
         self.quarantine = quarantine or Quarantine()
         self.counts = Counts()
         self.clock_us: int | None = None
+        self._unswept = 0
         self._frame()
 
     # -- what people call ---------------------------------------------------------------------------------------------
@@ -191,63 +189,62 @@ class Engine:
         placed = self._place_labels(batch, admitted)
         for part in batch.parts:
             self.plan.types[part.type_index].ingest.run(self.words, part.start, part.stop, flags)
-        flags[admitted.rows[admitted.late]] |= LATE
+        if admitted.late.any():
+            flags[admitted.rows[admitted.late]] |= LATE
         self._read_windows(admitted, placed)
         decided = [self._decide(part, batch, admitted) for part in batch.parts]
-        self.state.sweep(1 + batch.count // _SWEPT_SHARE)
-        self._bound()
+        self._unswept += batch.count
+        if self._unswept >= _SWEEP_AFTER:
+            self.state.sweep(self._unswept // _SWEPT_SHARE)
+            self._unswept = 0
+            self._bound()
         decisions = Decisions([part for part in decided if part is not None], self.strings, self._schema)
         decisions.statuses = admitted.statuses
         return decisions
 
     def _admit(self, batch: LogBatch) -> _Admitted:
         """Which events are new: not quarantined in decoding, no duplicates, no conflicts."""
-        entries = np.flatnonzero(batch.kinds != LABEL)
-        rows = batch.rows[entries]
-        if len(batch.parts) == 1:
-            decoded = batch.parts[0].decoded
-            columns = [decoded.problem, decoded.id_hi, decoded.id_lo, decoded.digest, decoded.times]
-        else:
-            names = ("problem", "id_hi", "id_lo", "digest", "times")
-            columns = [_joined([getattr(part.decoded, name) for part in batch.parts]) for name in names]
-        problem, id_hi, id_lo, digest, times = (column[rows] for column in columns)
+        names = ("problem", "id_hi", "id_lo", "digest", "times")
+        columns = [_joined([getattr(part.decoded, name) for part in batch.parts]) for name in names]
+        entries = rows = self._numbers[: batch.count]
+        if len(batch.parts) != 1 or batch.labels.count:
+            entries = np.flatnonzero(batch.kinds != LABEL)
+            rows = batch.rows[entries].astype(np.int64)
+            columns = [column[rows] for column in columns]
+        problem, id_hi, id_lo, digest, times = columns
         ok = problem == 0
         status = np.empty(entries.size, np.uint8)
         held = np.empty(entries.size, np.int64)
         self.ids.admit(id_hi, id_lo, digest, times, ok, status, held)
-        self._count(batch, rows, ok, status)
-        new = status == NEW
-        # A row that is not decided on must not show the words of an earlier batch to the programs.
-        self.words[:, rows[~new]] = NULL_WORD
-        times = times[new]
+        kinds = batch.kinds if entries.size == batch.count else batch.kinds[entries]
+        refused = np.flatnonzero(status != NEW)
+        if refused.size:
+            self._refuse(batch, rows[refused], status[refused])
+            new = np.flatnonzero(status == NEW)
+            entries, rows, kinds, times, held = entries[new], rows[new], kinds[new], times[new], held[new]
+        self.counts.received += int(status.size)
+        self.counts.accepted += int(times.size)
         clocks = np.maximum.accumulate(times)
-        late = np.zeros(times.size, np.bool_)
+        before = np.empty_like(clocks)
         if times.size:
-            before = clocks[:-1]
             if self.clock_us is not None:
                 np.maximum(clocks, self.clock_us, out=clocks)
-                late[0] = times[0] < self.clock_us - self._lateness_us
-            late[1:] = times[1:] < before - self._lateness_us
-        self.counts.late += int(late.sum())
-        return _Admitted(
-            entries[new], rows[new].astype(np.int64), batch.kinds[entries[new]], times, held[new], clocks, late, status
-        )
+            before[0] = times[0] if self.clock_us is None else self.clock_us
+            before[1:] = clocks[:-1]
+        late = times < before - self._lateness_us
+        self.counts.late += int(np.count_nonzero(late))
+        return _Admitted(entries, rows, kinds, times, held, clocks, late, status)
 
-    def _count(
-        self, batch: LogBatch, rows: NDArray[np.int32], ok: NDArray[np.bool_], status: NDArray[np.uint8]
-    ) -> None:
+    def _refuse(self, batch: LogBatch, rows: NDArray[np.int64], status: NDArray[np.uint8]) -> None:
+        """Count what is not new, and put into quarantine what is not a duplicate either."""
         counts = self.counts
-        assert counts.quarantined is not None
-        counts.received += int(status.size)
-        tally = np.bincount(status, minlength=4)
-        counts.accepted += int(tally[NEW])
-        counts.duplicates += int(tally[DUPLICATE])
-        if not ok.all():
-            for part in batch.parts:
-                quarantine_part(part, self.quarantine)
-            for part in batch.parts:
-                for reason in part.decoded.problem[part.decoded.problem != 0].tolist():
-                    counts.quarantined[Reason(reason).code] += 1
+        # A row that is not decided on must not show the words of an earlier batch to the programs.
+        self.words[:, rows] = NULL_WORD
+        counts.duplicates += int(np.count_nonzero(status == DUPLICATE))
+        for part in batch.parts:
+            quarantine_part(part, self.quarantine)
+            for reason in part.decoded.problem[part.decoded.problem != 0].tolist():
+                counts.quarantined[Reason(reason).code] += 1
         for row in rows[status == CONFLICT].tolist():
             part = next(part for part in batch.parts if part.start <= row < part.stop)
             chunk, number = part.origin(row - part.start)
@@ -353,29 +350,38 @@ class Engine:
         plan.signals.run(words, start, stop, flags)
         inputs = None
         for model in plan.models:
-            x = model.gather(words, slice(start, stop))
-            words.view(np.float64)[model.output.slot, start:stop] = model.scorer.score(x)
+            x = model.score(words, start, stop)
             if model is plan.score:
                 inputs = x
         plan.rules.run(words, start, stop, flags)
         judgement = plan.judge.judge(words, start, stop, flags)
 
         # The new events of this part, in log order, and their places among all that are decided.
-        mine = np.flatnonzero(admitted.kinds == part.type_index)
-        rows = admitted.rows[mine] - start
-        position = self._positions(admitted)[mine]
-        every = rows.size == part.count
-        if not every:
-            judgement = Judgement(*(getattr(judgement, name)[rows] for name in Judgement.__slots__))  # type: ignore[attr-defined]
+        mine: Any = slice(None)
+        position = self._numbers[: admitted.rows.size]
+        if len(batch.parts) > 1:
+            mine = np.flatnonzero(admitted.kinds == part.type_index)
+            position = self._positions(admitted)[mine]
+        frame = admitted.rows[mine]
+        # Of one type the rows are in log order; where all are new, they are all rows of the part.
+        rows: Any = slice(None)
+        columns: Any = slice(start, stop)
+        if position.size != part.count:
+            rows = frame - start
+            columns = frame
+            judgement = judgement.take(rows)
+            inputs = None if inputs is None else inputs[rows]
         contributions = _NO_CONTRIBUTIONS
         if plan.score is not None and inputs is not None:
             stopped = np.flatnonzero(judgement.outcome)
             if stopped.size:
-                found = plan.score.scorer.contributions(inputs[rows[stopped]])
+                found = plan.score.scorer.contributions(inputs[stopped])
                 contributions = _NO_CONTRIBUTIONS if found is None else found
         decoded = part.decoded
-        frame = rows + start
-        score = words.view(np.float64)[plan.score.output.slot, frame] if plan.score else np.full(rows.size, np.nan)
+        if plan.score is None:
+            score = np.full(position.size, np.nan)
+        else:
+            score = words.view(np.float64)[plan.score.output.slot, columns].copy()
         return Part(
             schema=plan.schema,
             writer=plan.writer,
@@ -388,8 +394,8 @@ class Engine:
             decided_at_us=admitted.clocks[mine],
             judgement=judgement,
             score=score,
-            flags=flags[frame],
-            words=words[plan.kept[:, None], frame],
+            flags=flags[columns].copy(),
+            words=words[:, columns][plan.kept],
             contributions=contributions,
         )
 
@@ -403,6 +409,7 @@ class Engine:
         """The frame of a batch, and what follows from the plan."""
         self.words = np.full((self.plan.width, self.batch_size), NULL_WORD, np.int64)
         self._flags = np.zeros(self.batch_size, np.uint8)
+        self._numbers = np.arange(self.batch_size)
         self._lateness_us = self.plan.definitions.settings.lateness_us
         self._decided_kinds = np.zeros(256, np.int64)
         self._decided_kinds[[item.index for item in self.plan.types if item.decided]] = 1

@@ -16,6 +16,7 @@ from parakh.decisions.definition import Definitions, Policy, Settings
 from parakh.decisions.names import Names
 from parakh.decisions.policy import Judge
 from parakh.decisions.record import DecisionSchema, Writer
+from parakh.decisions.scoring import ModelPlan
 from parakh.events.decode import Decoder, lay_out
 from parakh.events.definition import EventType
 from parakh.expressions.check import Typed
@@ -23,44 +24,17 @@ from parakh.expressions.columns import Column, Layout
 from parakh.expressions.lists import ListIndex, TableIndex
 from parakh.expressions.program import Program, ProgramBuilder, References
 from parakh.expressions.strings import Strings
-from parakh.expressions.types import NULL_WORD, NUMBER
+from parakh.expressions.types import NUMBER
 from parakh.expressions.zones import Zone
 from parakh.features.definition import Entity
 from parakh.features.plan import FeaturePlan, plan_features
-from parakh.models.definition import Model
-from parakh.models.scorer import Scorer, load_model
+from parakh.models.scorer import load_model
 from parakh.rules.definition import LookupTable, Mode, ValueList
 
-__all__ = ["Intake", "ModelPlan", "Plan", "TypePlan", "compile_intake", "compile_plan"]
+__all__ = ["Intake", "Plan", "TypePlan", "compile_intake", "compile_plan"]
 
 
 Index = TypeVar("Index", bound=TableIndex)
-
-
-@dataclass(slots=True)
-class ModelPlan:
-    """A model with the columns it reads, in the order of its inputs, and the column that its score goes to."""
-
-    model: Model
-    scorer: Scorer
-    inputs: tuple[Column, ...]
-    output: Column
-
-    def gather(self, words: NDArray[np.int64], rows: slice | NDArray[np.int64]) -> NDArray[np.float64]:
-        """The inputs of some rows as the model wants them: number columns, NaN for NULL, money in major units."""
-        count = rows.stop - rows.start if isinstance(rows, slice) else rows.size
-        x = np.empty((count, len(self.inputs)))
-        numbers = words.view(np.float64)
-        for position, column in enumerate(self.inputs):
-            if column.type.is_float:
-                x[:, position] = numbers[column.slot, rows]
-                continue
-            values = words[column.slot, rows]
-            x[:, position] = values
-            if column.type.digits:
-                x[:, position] /= 10**column.type.digits
-            x[values == NULL_WORD, position] = np.nan
-        return x
 
 
 @dataclass(slots=True)

@@ -41,6 +41,10 @@ class Judgement:
     hits: NDArray[np.uint64]
     unknown: NDArray[np.uint64]
 
+    def take(self, rows: NDArray[np.int64]) -> Judgement:
+        """The judgement of some of the rows."""
+        return Judgement(self.outcome[rows], self.won[rows], self.hits[rows], self.unknown[rows])
+
 
 class Judge:
     """A policy and the rules of one event type, compiled to arrays.
