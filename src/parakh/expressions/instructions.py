@@ -1,7 +1,7 @@
 """The instruction set that programs are written in and the interpreter runs: numbers of operations, in four families.
 
-An instruction is eight words: operation, destination, three operands, two constants and the result's NULL. A destination or
-operand is a cell: a register where it is 0 or more, else the column in slot -1 - cell.
+An instruction is eight words: operation, destination, three operands, two constants and the result's NULL. A
+destination or operand is a cell: a register where it is 0 or more, else the column in slot -1 - cell.
 """
 
 from __future__ import annotations

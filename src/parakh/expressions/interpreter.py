@@ -1,12 +1,13 @@
 """The one kernel that runs every expression: instruction by instruction over a chunk of rows.
 
-Nothing is compiled for an expression, so an edited rule is live at once. Each family of instructions is a function of its
-own, which keeps the first compilation short; each loop is plain enough for the compiler to vectorise.
+Nothing is compiled for an expression, so an edited rule is live at once. Each family of instructions is a function of
+its own, which keeps the first compilation short; each loop is plain enough for the compiler to vectorise.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from parakh.expressions import instructions as op
 from parakh.expressions.instructions import CHUNK, FAMILY, OVERFLOW, REGISTER_BYTES, WIDTH
 from parakh.expressions.memory import get_float, get_word, mark, set_float, set_word
 from parakh.expressions.types import NULL_WORD
+
+Word = Any  # an int64 in the kernel; Python's int, or NumPy's, outside
 
 __all__ = ["DESCRIPTOR_WORDS", "MISS", "place_of", "run"]
 
@@ -39,7 +42,7 @@ _RADIAN = math.pi / 180.0
 
 
 @njit(cache=True, nogil=True)
-def _run_words(code: int, d: int, a: int, b: int, c: int, k: int, n: int, pool: int) -> None:
+def _run_words(code: Word, d: Word, a: Word, b: Word, c: Word, k: Word, n: Word, pool: Word) -> None:
     """Comparisons of words, and three-valued logic."""
     if code == op.AT_MOST_K:
         for i in range(n):
@@ -133,7 +136,7 @@ def _run_words(code: int, d: int, a: int, b: int, c: int, k: int, n: int, pool: 
 
 
 @njit(cache=True, nogil=True)
-def _lower_bound(address: int, start: int, count: int, x: int) -> int:
+def _lower_bound(address: Word, start: Word, count: Word, x: Word) -> Word:
     """How many of `count` sorted words are less than x."""
     low, high = np.int64(0), np.int64(count)
     while low < high:
@@ -152,7 +155,7 @@ def _finite(x: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run_numbers(code: int, d: int, a: int, b: int, c: int, e: int, k: float, n: int) -> None:
+def _run_numbers(code: Word, d: Word, a: Word, b: Word, c: Word, e: Word, k: float, n: Word) -> None:
     """Comparisons and arithmetic of float64."""
     if code == op.LESS_FK:
         for i in range(n):
@@ -275,7 +278,7 @@ def _distance_km(latitude: float, longitude: float, to_latitude: float, to_longi
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run_wholes(code: int, d: int, a: int, b: int, k: int, n: int, flags: int) -> None:
+def _run_wholes(code: Word, d: Word, a: Word, b: Word, k: Word, n: Word, flags: Word) -> None:
     """Arithmetic of 64-bit words; what does not fit is NULL and flagged."""
     if code == op.LEAST:
         for i in range(n):
@@ -327,14 +330,14 @@ def _run_wholes(code: int, d: int, a: int, b: int, k: int, n: int, flags: int) -
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _quotient(x: int, y: int) -> int:
+def _quotient(x: Word, y: Word) -> Word:
     """x / y towards zero, y not 0 (x is never the least word)."""
     q = abs(x) // abs(y)
     return q if (x < 0) == (y < 0) else -q
 
 
 @njit(cache=True, nogil=True)
-def _offset(zone: int, time: int) -> int:
+def _offset(zone: Word, time: Word) -> Word:
     """The offset from UTC at a time; a zone's segment holds count, transitions, offsets."""
     count = get_word(zone, 0)
     if count == 0:
@@ -344,8 +347,8 @@ def _offset(zone: int, time: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _months(days: int) -> int:
-    """Months since March of year 0 of a day since 1970 (Hinnant's days-to-civil); years begin in January again after."""
+def _months(days: Word) -> Word:
+    """The count of months, from January of year 0, of a day since 1970 (Hinnant's days-to-civil)."""
     z = days + 719_468
     era = z // 146_097
     of_era = z - era * 146_097
@@ -355,7 +358,7 @@ def _months(days: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _date_diff(start: int, end: int, unit: int, zone: int) -> int:
+def _date_diff(start: Word, end: Word, unit: Word, zone: Word) -> Word:
     """Boundaries of a unit crossed between two times, in local time; weeks are whole weeks between the days."""
     if unit == 0:
         return end // 1_000_000 - start // 1_000_000
@@ -370,12 +373,12 @@ def _date_diff(start: int, end: int, unit: int, zone: int) -> int:
     if unit == 4:
         weeks = abs(end_day - start_day) // 7
         return weeks if end_day >= start_day else -weeks
-    size = 1 if unit == 5 else 3 if unit == 6 else 12
-    return _months(end_day) // size - _months(start_day) // size
+    months = 1 if unit == 5 else 3 if unit == 6 else 12
+    return _months(end_day) // months - _months(start_day) // months
 
 
 @njit(cache=True, nogil=True)
-def _row_as_of(table: int, key: int, time: int) -> int:
+def _row_as_of(table: Word, key: Word, time: Word) -> Word:
     """The row of a table's segment that holds for a key at a time, or -1."""
     count = get_word(table, 0)
     low, high = np.int64(0), count
@@ -393,13 +396,13 @@ def _row_as_of(table: int, key: int, time: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def place_of(code: int) -> int:
+def place_of(code: Word) -> Word:
     """Where the search for a text's code begins in a memory."""
     return (np.int64(code) * np.int64(0x9E3779B97F4A7C1)) >> np.int64(20)
 
 
 @njit(cache=True, nogil=True)
-def _remembered(memory: int, code: int) -> int:
+def _remembered(memory: Word, code: Word) -> Word:
     """The place of a code in an instruction's memory (bits, keys, results), or -1; half of it is always free."""
     bits = get_word(memory, 0)
     mask = (np.int64(1) << bits) - 1
@@ -414,7 +417,7 @@ def _remembered(memory: int, code: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _run_lookups(code: int, d: int, a: int, b: int, k: int, n: int, row: int, segment: int, null: int) -> int:
+def _run_lookups(code: Word, d: Word, a: Word, b: Word, k: Word, n: Word, row: Word, segment: Word, null: Word) -> Word:
     """What reads a segment of the pool; returns the row at which a text is not remembered, else -1."""
     for i in range(row, n):
         x = get_word(a, i)
@@ -448,12 +451,12 @@ def _run_lookups(code: int, d: int, a: int, b: int, k: int, n: int, row: int, se
 
 
 @njit(cache=True, nogil=True)
-def _cell(cell: int, registers: int, columns: int, stride: int) -> int:
+def _cell(cell: Word, registers: Word, columns: Word, stride: Word) -> Word:
     return registers + cell * REGISTER_BYTES if cell >= 0 else columns + (-1 - cell) * stride
 
 
 @njit(cache=True, nogil=True)
-def run(descriptor: npt.NDArray[np.int64], base: int, stop: int, instruction: int, row: int) -> int:
+def run(descriptor: npt.NDArray[np.int64], base: Word, stop: Word, instruction: Word, row: Word) -> Word:
     """Run a program over rows [base, stop) of the frame that `descriptor` tells of; 0 when done, MISS to be resumed.
 
     A fresh run begins at instruction 0 and row 0; after a MISS it is called again with what stands at AT_BASE,

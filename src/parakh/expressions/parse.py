@@ -114,6 +114,7 @@ def parse_aggregate(text: str) -> ParsedAggregate:
     if name not in AGGREGATES:
         instead = {"mean": "avg", "average": "avg", "std": "stddev", "total": "sum", "count_distinct": "count"}
         close = [instead[name]] if name in instead else difflib.get_close_matches(name, AGGREGATES, n=1)
+        close = [] if name in ("median", "mode", "quantile") else close  # spelt like others, and not offered
         hint = f"did you mean {close[0]}?" if close else "aggregates: " + ", ".join(AGGREGATES)
         _refuse(f"there is no aggregate {first.text}()", first, hint=hint)
     depth = 0
@@ -284,7 +285,6 @@ class _Converter:
         spine = tree
         while type(spine) is type(tree):
             trees.append(spine.expression)
-            self.nodes += spine is not tree
             spine = spine.this
         trees.append(spine)
         operands: list[Syntax] = []

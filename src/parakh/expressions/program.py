@@ -6,24 +6,20 @@ needed, so that a few hundred rules work within the first-level cache.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from parakh.expressions import instructions as op
-from parakh.expressions import interpreter
 from parakh.expressions.calls import DATE_UNITS
 from parakh.expressions.columns import Layout
+from parakh.expressions.execution import Program
 from parakh.expressions.instructions import CHUNK, OVERFLOW, WIDTH
 from parakh.expressions.lists import ListIndex, TableIndex
-from parakh.expressions.memory import address_of
 from parakh.expressions.pool import Pool, Words
-from parakh.expressions.texts import Pattern, lower, upper
+from parakh.expressions.remembered import Memory, text_function
 from parakh.expressions.typed import Node, Op, Typed
 from parakh.expressions.types import NULL_WORD, Kind
 from parakh.expressions.values import Dictionary
@@ -70,18 +66,7 @@ class _Instruction:
         return (self.a, self.b, self.c, self.e)
 
 
-@dataclass(slots=True)
-class _Memory:
-    """What one instruction remembers: for each text it met, the word it made of it."""
-
-    segment: int
-    compute: Callable[[str], int]
-    bits: int = 6
-    used: int = 0
-
-
 _CONSTANT = 1 << 40  # cells from here on are constants, until registers are assigned
-_FIRST_BITS, _MOST_BITS = 6, 18
 
 
 class ProgramBuilder:
@@ -111,7 +96,7 @@ class ProgramBuilder:
         self._next = 0
         self._outputs: dict[int, int] = {}  # value -> the slot it was first written to
         self._slots = [time_slot]
-        self._memories: dict[int, _Memory] = {}
+        self._memories: dict[int, Memory] = {}
         self._owned: list[int] = []
         self._in_sets: dict[tuple[int, ...], int] = {}
 
@@ -129,8 +114,9 @@ class ProgramBuilder:
         return Program(
             code=self._assigned(),
             registers=self._registers,
-            references=self._references,
-            memories={index: self._memories[index] for index in sorted(self._memories)},
+            strings=self._references.strings,
+            pool=self._references.pool,
+            memories=self._memories,
             owned=tuple(self._owned),
             slots=max(self._slots) + 1,
         )
@@ -286,10 +272,10 @@ class ProgramBuilder:
 
     def _remembered(self, node: Node, operand: int) -> int:
         """A function of a text: computed in Python once for each text, then read from memory."""
-        compute = _text_function(node, self._references.strings)
-        segment = self._segment(_empty_memory(_FIRST_BITS))
-        value = self._emit(op.MEMO, operand, segment=segment)
-        self._memories[len(self._code) - 1] = _Memory(segment, compute)
+        memory = Memory(self._references.pool, text_function(node, self._references.strings))
+        self._owned.append(memory.segment)
+        value = self._emit(op.MEMO, operand, segment=memory.segment)
+        self._memories[len(self._code) - 1] = memory
         return value
 
     # ---- registers
@@ -342,161 +328,6 @@ class ProgramBuilder:
                 item.null,
             )
         return code
-
-
-class Program:
-    """Instructions bound to a frame. One thread runs it at a time.
-
-    `run(words, start, stop, flags)` computes every output of rows [start, stop); `words` is int64[slots, capacity],
-    `flags` uint8[capacity], in which OVERFLOW is set where whole-number or money arithmetic left 64 bits.
-    """
-
-    def __init__(
-        self,
-        *,
-        code: Words,
-        registers: Words,
-        references: References,
-        memories: Mapping[int, _Memory],
-        owned: tuple[int, ...],
-        slots: int,
-    ) -> None:
-        self._code = code
-        self._registers = registers
-        self._strings = references.strings
-        self._pool = references.pool
-        self._memories = memories
-        self._slots = slots
-        self._descriptor = np.zeros(interpreter.DESCRIPTOR_WORDS, dtype=np.int64)
-        self._words: npt.NDArray[Any] | None = None
-        self._flags: npt.NDArray[Any] | None = None
-        self._pool_data: npt.NDArray[Any] | None = None
-        self._pool_offsets: npt.NDArray[Any] | None = None
-        self._capacity = 0
-        weakref.finalize(self, _release, references.pool, owned)
-
-    def __len__(self) -> int:
-        """The number of instructions."""
-        return len(self._code)
-
-    def run(self, words: Words, start: int, stop: int, flags: npt.NDArray[np.uint8]) -> None:
-        """Compute every output of rows [start, stop)."""
-        if (
-            words is not self._words
-            or flags is not self._flags
-            or self._pool.data is not self._pool_data
-            or self._pool.offsets is not self._pool_offsets
-        ):
-            self._bind(words, flags)
-        if not 0 <= start <= stop <= self._capacity:
-            raise AssertionError(f"rows {start} to {stop} of a frame of {self._capacity}")
-        if interpreter.run(self._descriptor, start, stop, 0, 0):
-            self._resume(words, stop, flags)
-
-    def _bind(self, words: Words, flags: npt.NDArray[np.uint8]) -> None:
-        """Write down where everything is; the arrays are kept, so that the addresses stay good."""
-        if words.dtype != np.int64 or words.ndim != 2 or words.shape[0] < self._slots:
-            raise AssertionError(f"a frame is int64[at least {self._slots} slots, capacity]")
-        if flags.dtype != np.uint8 or flags.shape != (words.shape[1],):
-            raise AssertionError("flags are uint8[capacity]")
-        self._words, self._flags = words, flags
-        self._pool_data, self._pool_offsets = self._pool.data, self._pool.offsets
-        self._capacity = words.shape[1]
-        arrays = (self._code, self._registers, words, flags, self._pool_data, self._pool_offsets)
-        code, registers, frame, marks, pool, offsets = (address_of(array) for array in arrays)
-        self._descriptor[:8] = (code, len(self._code), registers, frame, self._capacity * 8, marks, pool, offsets)
-
-    def _resume(self, words: Words, stop: int, flags: npt.NDArray[np.uint8]) -> None:
-        """Compute the texts that were missing and go on from there, until all rows are done."""
-        state = self._descriptor
-        missing = True
-        while missing:
-            base = int(state[interpreter.AT_BASE])
-            instruction = int(state[interpreter.AT_INSTRUCTION])
-            row = int(state[interpreter.AT_ROW])
-            cell = int(self._code[instruction, 2])
-            rows = slice(row, min(CHUNK, stop - base))
-            column = self._registers[cell] if cell >= 0 else words[-1 - cell, base:]
-            codes = list(dict.fromkeys(int(code) for code in column[rows] if code != NULL_WORD))
-            self._remember(self._memories[instruction], codes)
-            self._bind(words, flags)
-            missing = bool(interpreter.run(state, base, stop, instruction, row))
-
-    def _remember(self, memory: _Memory, codes: list[int]) -> None:
-        """Add texts to an instruction's memory; it doubles up to a bound, then begins anew."""
-        segment = self._pool.segment(memory.segment)
-        known = segment[1 : 1 + (1 << memory.bits)]
-        held = set(known[known >= 0].tolist()) if len(codes) > 8 else set()
-        fresh = [code for code in codes if code not in held and not _holds(segment, code)]
-        results = [(code, memory.compute(self._strings.text(code))) for code in fresh]
-        wanted = memory.used + len(results)
-        kept: list[tuple[int, int]] = []
-        if wanted * 2 > 1 << memory.bits:
-            segment = self._pool.segment(memory.segment)
-            if memory.bits < _MOST_BITS:
-                size = 1 << memory.bits
-                keys, values = segment[1 : 1 + size], segment[1 + size :]
-                kept = [(int(key), int(value)) for key, value in zip(keys, values) if key >= 0]
-                memory.bits = min(_MOST_BITS, max(memory.bits + 1, (2 * wanted - 1).bit_length()))
-            self._pool.replace(memory.segment, _empty_memory(memory.bits))
-            memory.used = 0
-        segment = self._pool.segment(memory.segment)
-        for code, result in (*kept, *results):
-            _store(segment, code, result)
-            memory.used += 1
-
-
-def _release(pool: Pool, owned: tuple[int, ...]) -> None:
-    for number in owned:
-        pool.release(number)
-
-
-def _empty_memory(bits: int) -> Words:
-    """A segment of an instruction's memory: bits, then as many keys (-1: free) and results."""
-    size = 1 << bits
-    return np.concatenate(
-        (np.array([bits], dtype=np.int64), np.full(size, -1, dtype=np.int64), np.zeros(size, dtype=np.int64))
-    )
-
-
-def _place(segment: Words, code: int) -> int:
-    """Where a code stands in a memory, or where it would."""
-    mask = (1 << int(segment[0])) - 1
-    at = interpreter.place_of(code) & mask
-    while segment[1 + at] not in (-1, code):
-        at = (at + 1) & mask
-    return at
-
-
-def _holds(segment: Words, code: int) -> bool:
-    return bool(segment[1 + _place(segment, code)] == code)
-
-
-def _store(segment: Words, code: int, result: int) -> None:
-    at = _place(segment, code)
-    segment[1 + at] = code
-    segment[1 + (1 << int(segment[0])) + at] = result
-
-
-def _text_function(node: Node, strings: Dictionary) -> Callable[[str], int]:
-    """The function of a text that a node stands for, giving a word."""
-    match node.op:
-        case Op.LOWER:
-            return lambda text: strings.intern(lower(text))
-        case Op.UPPER:
-            return lambda text: strings.intern(upper(text))
-        case Op.LENGTH:
-            return len
-        case Op.STARTS_WITH:
-            prefix = str(node.value)
-            return lambda text: int(text.startswith(prefix))
-        case Op.LIKE:
-            assert isinstance(node.value, tuple)
-            written, escape, any_case = node.value
-            pattern = Pattern(written, escape, any_case=any_case)
-            return lambda text: int(pattern.matches(text))
-        case _:
-            raise AssertionError(f"{node.op} has no instruction")
 
 
 def _bits(number: float) -> int:
