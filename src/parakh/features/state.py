@@ -166,35 +166,33 @@ class FeatureState:
         return sum(array.nbytes for array in arrays) + self.held.nbytes
 
     def sweep(self, keys: int = 4096) -> int:
-        """Lets up to so many keys give back what is forgotten, going round; returns how many were looked at."""
-        seen = 0
-        for _ in range(len(self._slots) + 1):
-            seen += self._sweep_history(keys - seen)
-            if seen >= keys:
-                break
-        return seen
+        """Lets up to so many keys give back what is forgotten, going round; returns how many were looked at.
+
+        Codes without a key are passed over, 16 of them for each key that may be looked at.
+        """
+        return self._sweep(keys, 16 * keys)
 
     def sweep_all(self) -> None:
         """Lets every key give back what is forgotten."""
         self._sweep_at = (0, 0)
-        for _ in self._slots:
-            self._sweep_history(2**62)
+        self._sweep(2**62, sum(map(len, self._slots)))
 
-    def _sweep_history(self, keys: int) -> int:
-        """Goes on from where the last sweep stopped, to the end of a history at most."""
-        if not self._slots:
-            return 0
-        history, code = self._sweep_at
-        slots = self._slots[history]
+    def _sweep(self, keys: int, codes: int) -> int:
+        """Goes on from where the last sweep stopped."""
+        seen = 0
         bounds = _NO_BOUNDS
         if self.plan.calendars:
             bounds = self._bounds(np.array([self.clock_us - self.plan.lateness_us], np.int64))
-        seen = 0
-        while code < len(slots) and seen < keys:
-            last = min(len(slots), code + 1024)
-            seen += sweep_keys(self._control, self._program, history, code, last, bounds)
-            code = last
-        self._sweep_at = (history, code) if code < len(slots) else ((history + 1) % len(self._slots), 0)
+        for _ in self._slots:
+            history, first = self._sweep_at
+            end = min(first + codes, len(self._slots[history]))
+            code, found = sweep_keys(self._control, self._program, history, first, end, keys - seen, bounds)
+            seen += found
+            codes -= code - first
+            done = code == len(self._slots[history])
+            self._sweep_at = ((history + 1) % len(self._slots), 0) if done else (history, code)
+            if not done:
+                break
         return seen
 
     # -- snapshot -----------------------------------------------------------------------------------------------------

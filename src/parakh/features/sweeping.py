@@ -41,8 +41,8 @@ __all__ = ["sweep_keys"]
 
 
 @kernel
-def sweep_keys(control: Any, program: Any, history: Any, first: Any, last: Any, bounds: Any) -> Any:
-    """Sweeps the keys with codes in [first, last) of a history; returns how many slots were looked at.
+def sweep_keys(control: Any, program: Any, history: Any, first: Any, last: Any, most: Any, bounds: Any) -> Any:
+    """Sweeps keys of a history with codes in [first, last), `most` at most: (the code it came to, keys looked at).
 
     bounds: int64[calendars, 1], where calendar windows begin for a reading at clock - lateness.
     """
@@ -55,7 +55,10 @@ def sweep_keys(control: Any, program: Any, history: Any, first: Any, last: Any, 
     slots, arena = load(hc + 8 * HISTORY_SLOTS), load(c + 8 * ARENA)
     step = 8 * load(h + 8 * STRIDE)
     seen = 0
-    for code in range(first, min(last, load(hc + 8 * HISTORY_ROOM))):
+    last = min(last, load(hc + 8 * HISTORY_ROOM))
+    for code in range(first, last):
+        if seen == most:
+            return code, seen
         offset = load(slots + 8 * code)
         if offset == 0:
             continue
@@ -86,4 +89,4 @@ def sweep_keys(control: Any, program: Any, history: Any, first: Any, last: Any, 
             worth = narrow < mask >> 1
             if worth and room_for(c, free_list(c, p, history, size_class(narrow)), ring_words(h, narrow)):
                 grow_ring(c, p, h, history, s, narrow)
-    return seen
+    return last, seen
