@@ -29,6 +29,7 @@ from parakh.events.merge import LABEL, EventPart, LogBatch, Merger, Stream, quar
 from parakh.events.quarantine import Quarantine
 from parakh.events.reasons import Reason
 from parakh.events.sources import Columns, memory_source, open_source
+from parakh.expressions.kernels import kernel
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD
 from parakh.features.reads import key_fields
@@ -36,6 +37,7 @@ from parakh.features.state import Entries, FeatureState
 
 __all__ = ["Counts", "Decision", "Decisions", "Engine"]
 
+_BEFORE_ALL = -(2**62)
 _NO_CONTRIBUTIONS = np.zeros((0, 1))
 _SWEEP_AFTER = 512
 _SWEPT_SHARE = 8
@@ -185,11 +187,12 @@ class Engine:
         """
         flags = self._flags
         flags[: sum(part.count for part in batch.parts)] = 0
+        late_before = self.counts.late
         admitted = self._admit(batch)
         placed = self._place_labels(batch, admitted)
         for part in batch.parts:
             self.plan.types[part.type_index].ingest.run(self.words, part.start, part.stop, flags)
-        if admitted.late.any():
+        if self.counts.late > late_before:
             flags[admitted.rows[admitted.late]] |= LATE
         self._read_windows(admitted, placed)
         decided = [self._decide(part, batch, admitted) for part in batch.parts]
@@ -204,14 +207,18 @@ class Engine:
 
     def _admit(self, batch: LogBatch) -> _Admitted:
         """Which events are new: not quarantined in decoding, no duplicates, no conflicts."""
-        names = ("problem", "id_hi", "id_lo", "digest", "times")
-        columns = [_joined([getattr(part.decoded, name) for part in batch.parts]) for name in names]
         entries = rows = self._numbers[: batch.count]
-        if len(batch.parts) != 1 or batch.labels.count:
+        if len(batch.parts) == 1 and not batch.labels.count:
+            decoded = batch.parts[0].decoded
+            problem, id_hi, id_lo = decoded.problem, decoded.id_hi, decoded.id_lo
+            digest, times = decoded.digest, decoded.times
+        else:
             entries = np.flatnonzero(batch.kinds != LABEL)
             rows = batch.rows[entries].astype(np.int64)
-            columns = [column[rows] for column in columns]
-        problem, id_hi, id_lo, digest, times = columns
+            names = ("problem", "id_hi", "id_lo", "digest", "times")
+            problem, id_hi, id_lo, digest, times = (
+                _joined([getattr(part.decoded, name) for part in batch.parts])[rows] for name in names
+            )
         ok = problem == 0
         status = np.empty(entries.size, np.uint8)
         held = np.empty(entries.size, np.int64)
@@ -224,15 +231,10 @@ class Engine:
             entries, rows, kinds, times, held = entries[new], rows[new], kinds[new], times[new], held[new]
         self.counts.received += int(status.size)
         self.counts.accepted += int(times.size)
-        clocks = np.maximum.accumulate(times)
-        before = np.empty_like(clocks)
-        if times.size:
-            if self.clock_us is not None:
-                np.maximum(clocks, self.clock_us, out=clocks)
-            before[0] = times[0] if self.clock_us is None else self.clock_us
-            before[1:] = clocks[:-1]
-        late = times < before - self._lateness_us
-        self.counts.late += int(np.count_nonzero(late))
+        clocks = np.empty(times.size, np.int64)
+        late = np.empty(times.size, np.bool_)
+        clock = _BEFORE_ALL if self.clock_us is None else self.clock_us
+        self.counts.late += _run_clock(times, clock, self._lateness_us, clocks, late)
         return _Admitted(entries, rows, kinds, times, held, clocks, late, status)
 
     def _refuse(self, batch: LogBatch, rows: NDArray[np.int64], status: NDArray[np.uint8]) -> None:
@@ -464,8 +466,24 @@ class Engine:
         return read_labels(source, schema, self.strings, self.quarantine, earliest_us=settings.earliest_us)
 
 
+@kernel
+def _run_clock(times: Any, clock: Any, lateness: Any, clocks: Any, late: Any) -> Any:
+    """The clock after each event, and which events are late by the clock before them; returns how many are."""
+    count = 0
+    for index in range(times.shape[0]):
+        late[index] = times[index] < clock - lateness
+        count += late[index]
+        clock = max(clock, times[index])
+        clocks[index] = clock
+    return count
+
+
 def _lines(name: str, data: bytes) -> Chunk:
     buffer = np.frombuffer(bytearray(data), np.uint8)
+    if data.find(b"\n", 0, -1) < 0:  # one line, as a live service has most often
+        length = len(data) - data.endswith(b"\n")
+        one = np.zeros(1 if length else 0, np.int64)
+        return JsonLines(name, 1, buffer, one, one + length)
     breaks = np.flatnonzero(buffer == 10)
     ends = breaks if data.endswith(b"\n") or not data else np.append(breaks, buffer.size)
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1]) if ends.size else np.empty(0, np.int64)

@@ -45,6 +45,7 @@ _KNOWN, _SEQUENCE, _TYPE, _NUMBER, _HIGH, _LOW, _VALUE, _WAITING = range(8)
 # Counters of the merge.
 _SIZE, _SERIAL, _NEXT_LABEL, _ENTRIES, _LABELS, _COUNTERS = range(6)
 _DONE, _FULL = -1, -2
+_NO_LABELS = LabelRows.empty()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class LogBatch:
         decoded = chunk.decode(decoder, 0, count, words, 0)
         part = EventPart(type_index, 0, count, decoded, decoder, ((chunk, 0, count),))
         kinds = np.full(count, type_index, np.uint8)
-        return cls(kinds, np.arange(count, dtype=np.int32), (part,), LabelRows.empty())
+        return cls(kinds, np.arange(count, dtype=np.int32), (part,), _NO_LABELS)
 
 
 def quarantine_part(part: EventPart, quarantine: Quarantine) -> int:
