@@ -26,15 +26,7 @@ _compile: Any = njit  # its stub does not know `_nrt`
 def kernel(function: _Function) -> _Function:
     """Compile a function that makes no array (no np.empty, no copy) for arrays of fixed types.
 
-    >>> import numpy as np
-    >>> @kernel
-    ... def total(words):
-    ...     result = 0
-    ...     for index in range(words.shape[0]):
-    ...         result += words[index]
-    ...     return result
-    >>> total.py_func(np.arange(4))
-    6
+    Use it as a decorator; the function as it was written stays at `.py_func`.
     """
     return cast(_Function, stamped(_compile(cache=True, nogil=True, _nrt=False)(function)))
 
