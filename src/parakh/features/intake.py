@@ -236,8 +236,8 @@ def relabel(c: Any, p: Any, h: Any, s: Any, place: Any, effect: Any, update: Any
     m = p + 8 * load(h + 8 * MEASURES)
     for _ in range(load(h + 8 * MEASURE_COUNT)):
         wanted, raw = load(m + 8 * MEASURE_BITS), load(m + 8 * MEASURE_RAW)
-        old = 1
-        new = 1
+        old: Any = 1
+        new: Any = 1
         if raw >= 0:
             old = load(here + 8 * raw)
             new = old

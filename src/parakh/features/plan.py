@@ -159,19 +159,19 @@ class _Planner:
                 drafted[entity.name, feature.name] = self._feature(entity, feature)
         entities = {entity.name: entity for entity in self._definitions.entities}
         for event in self._definitions.events:
-            draft = self._types[event.name]
+            of_type = self._types[event.name]
             for read in self._names.reads(event):
-                history, feature = drafted[read.feature.entity, read.feature.name]
-                key = self._key(draft, entities[read.feature.entity], read.key)
-                column = draft.layout.add(read.name, feature.type)
-                group = history.group(draft.index)
-                group.reads.setdefault(key, ReadDraft(key)).features.append((feature, column.slot))
+                history, draft = drafted[read.feature.entity, read.feature.name]
+                key = self._key(of_type, entities[read.feature.entity], read.key)
+                column = of_type.layout.add(read.name, draft.type)
+                group = history.group(of_type.index)
+                group.reads.setdefault(key, ReadDraft(key)).features.append((draft, column.slot))
         holds = bool(self._labels)
         if holds:
             self._keys_of_entities()
         programs = {
-            pair: LabelProgram(draft.type, draft.conditions.build(), draft.arguments.build(), draft.outputs)
-            for pair, draft in self._labels.items()
+            pair: LabelProgram(label.type, label.conditions.build(), label.arguments.build(), label.outputs)
+            for pair, label in self._labels.items()
         }
         histories = tuple(self._histories.values())
         self._start_unlabelled(histories, programs)
@@ -183,7 +183,7 @@ class _Planner:
             pairs=self._pair_count,
             windows=max((len(history.windows) for history in histories), default=0),
             header_words=assembled.header_words,
-            keys=tuple(tuple(key.fields for key in draft.keys.values()) for draft in types),
+            keys=tuple(tuple(key.fields for key in of_type.keys.values()) for of_type in types),
             most_keys=assembled.most_keys,
             most_labels=self._most_labels(),
             holds=holds,
@@ -353,11 +353,11 @@ class _Planner:
         kind = event.labels[index].type
         draft = self._labels.get(place)
         if draft is None:
-            builders = [
+            conditions, arguments = (
                 ProgramBuilder(Layout({label: Column(label, slot, kind)}, FIRST_OUTPUT), self._references)
                 for slot in (LABEL_SLOT, UNLABELLED_SLOT)
-            ]
-            draft = self._labels[place] = _LabelDraft(kind, *builders)
+            )
+            draft = self._labels[place] = _LabelDraft(kind, conditions, arguments)
         typed = self._typed(text, self._names.labels(event), expression)
         if (typed.node, condition) not in draft.known:
             builder = draft.conditions if condition else draft.arguments

@@ -380,7 +380,7 @@ def block_key(h: Any, base: Any, mask: Any, stride: Any, e: Any, low: Any, high:
     best, place = LOWEST, -1
     i = low
     while i < high:
-        step = 1
+        step: Any = 1
         if indexed and i & (BLOCK - 1) == 0 and i + BLOCK <= high:
             step = SUPER if i & (SUPER - 1) == 0 and i + SUPER <= high else BLOCK
             key = load(block_address(h, base, mask, stride, i, step) + slot)

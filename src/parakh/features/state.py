@@ -86,9 +86,9 @@ class FeatureState:
         self._hash = np.zeros((1 << 10, 2), np.int64)
         self._scratch = np.zeros(2 * max(1, plan.windows), np.int64)
         self._codes = np.zeros(64 * plan.most_keys, np.int64)
-        self._slots = [np.zeros(1 << 8, np.int64) for _ in plan.histories]
-        self._parts = [np.zeros((1 << 8, 2), np.int64) for _ in range(plan.pairs)]
-        self._tables = [np.zeros(1 << 9, np.int32) for _ in range(plan.pairs)]
+        self._slots: list[npt.NDArray[Any]] = [np.zeros(1 << 8, np.int64) for _ in plan.histories]
+        self._parts: list[npt.NDArray[Any]] = [np.zeros((1 << 8, 2), np.int64) for _ in range(plan.pairs)]
+        self._tables: list[npt.NDArray[Any]] = [np.zeros(1 << 9, np.int32) for _ in range(plan.pairs)]
         self._sweep_at = (0, 0)
         # Offset 0 means none; what stands there is read, in vain, ahead of keys that are new.
         self._control[t.TOP] = -(-plan.header_words // 8) * 8
@@ -162,7 +162,9 @@ class FeatureState:
     @property
     def nbytes(self) -> int:
         """Bytes held, including the room for growth."""
-        arrays = (self._arena, self._hash, *self._slots, *self._parts, *self._tables)
+        arrays: tuple[npt.NDArray[Any], ...] = (
+            self._arena, self._hash, *self._slots, *self._parts, *self._tables,
+        )  # fmt: skip
         return sum(array.nbytes for array in arrays) + self.held.nbytes
 
     def sweep(self, keys: int = 4096) -> int:
@@ -209,9 +211,12 @@ class FeatureState:
             "held.codes": self.held.codes,
             "held.ranks": self.held.ranks,
         }
-        for name, arrays in (("slots", self._slots), ("parts", self._parts), ("tables", self._tables)):
+        for name, arrays in self._lists().items():
             kept.update({f"{name}.{number}": array for number, array in enumerate(arrays)})
         return kept
+
+    def _lists(self) -> dict[str, list[npt.NDArray[Any]]]:
+        return {"slots": self._slots, "parts": self._parts, "tables": self._tables}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Takes on the state of a snapshot of the same plan."""
@@ -222,7 +227,7 @@ class FeatureState:
         self.held.times, self.held.sequences = _owned(arrays["held.times"]), _owned(arrays["held.sequences"])
         self.held.types, self.held.codes = _owned(arrays["held.types"]), _owned(arrays["held.codes"])
         self.held.ranks = _owned(arrays["held.ranks"])
-        for name, kept in (("slots", self._slots), ("parts", self._parts), ("tables", self._tables)):
+        for name, kept in self._lists().items():
             kept[:] = [_owned(arrays[f"{name}.{number}"]) for number in range(len(kept))]
         self._sweep_at = (0, 0)
         self._place()
