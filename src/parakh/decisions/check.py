@@ -7,7 +7,8 @@ problem. Everything is checked, so that all mistakes are seen at once.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from parakh.decisions.definition import Definitions, Policy
 from parakh.decisions.names import Names
@@ -71,7 +72,7 @@ class _Check:
             ("table", (item.name for item in self.definitions.tables)),
         )
         for kind, names in kinds:
-            self._once(names, lambda name, kind=kind: f"{kind} {name!r} is defined twice")  # type: ignore[misc]
+            self._once(names, partial("{} {!r} is defined twice".format, kind))
         self._once(
             (item.event_type for item in self.definitions.policies),
             lambda name: f"{name!r} has two policies; an event type has one",
@@ -81,14 +82,14 @@ class _Check:
             lambda name: f"the signals of {name!r} are defined in two places; keep them in one",
         )
 
-    def _once(self, names: Iterable[str], message: object) -> None:
+    def _once(self, names: Iterable[str], message: Callable[[str], str]) -> None:
         seen: dict[str, str] = {}
         for name in names:
             if name in seen:
                 first = seen[name]
                 place = first.place if isinstance(first, SourceText) else None
                 hint = f"the first stands in {place.file}:{place.line}" if place else ""
-                self._problem(message(name), name, hint=hint)  # type: ignore[operator]
+                self._problem(message(name), name, hint=hint)
             seen.setdefault(name, name)
 
     def _event(self, event: EventType) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -102,9 +102,7 @@ class Decisions(Sequence["Decision"]):
         offset = 0
         for batch in batches:
             for part in batch.parts:
-                moved = Part(*(getattr(part, name) for name in Part.__slots__))  # type: ignore[attr-defined]
-                moved.position = part.position + offset
-                parts.append(moved)
+                parts.append(replace(part, position=part.position + offset))
             offset += len(batch)
         joined = cls(parts, batches[0]._strings, batches[0]._schema)
         joined.statuses = np.concatenate([batch.statuses for batch in batches])
@@ -370,11 +368,11 @@ def _names(bits: NDArray[np.uint64], names: list[str], keep: list[bool]) -> pa.A
             rows.append(found)
             numbers.append(np.full(found.size, number, np.int32))
     row = np.concatenate(rows) if rows else np.empty(0, np.int64)
-    number = np.concatenate(numbers) if numbers else np.empty(0, np.int32)
-    order = np.lexsort((number, row))
+    which = np.concatenate(numbers) if numbers else np.empty(0, np.int32)
+    order = np.lexsort((which, row))
     offsets = np.zeros(bits.shape[0] + 1, np.int32)
     np.cumsum(np.bincount(row, minlength=bits.shape[0]), out=offsets[1:])
-    values = pa.DictionaryArray.from_arrays(pa.array(number[order]), pa.array(names, pa.string()))
+    values = pa.DictionaryArray.from_arrays(pa.array(which[order]), pa.array(names, pa.string()))
     return pa.ListArray.from_arrays(pa.array(offsets), values.dictionary_decode())
 
 

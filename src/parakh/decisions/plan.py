@@ -73,6 +73,7 @@ class Intake:
     programs: dict[str, Program]
     features: FeaturePlan
     references: References
+    strings: Strings
 
     def serves(self, definitions: Definitions) -> bool:
         """Whether a project takes in events and keeps features just as this one does."""
@@ -87,7 +88,7 @@ class Intake:
 
     def refer(self, definitions: Definitions) -> None:
         """Take over the lists and tables of a project; programs that read them see the change with their next event."""
-        strings = self.references.strings
+        strings = self.strings
         lists = {item.name: _list_index(item, strings) for item in definitions.lists}
         tables = {item.name: _table_index(item, strings) for item in definitions.tables}
         self.references.lists = _replaced(self.references.lists, lists)
@@ -145,6 +146,7 @@ def compile_intake(definitions: Definitions, strings: Strings, *, started_us: in
         programs={name: builder.build() for name, builder in builders.items()},
         features=features,
         references=references,
+        strings=strings,
     )
 
 

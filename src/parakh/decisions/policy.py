@@ -8,12 +8,13 @@ most severe of the rules that hit, the bands that hold and - where the score is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from parakh.decisions.definition import Policy
+from parakh.expressions.kernels import kernel
 from parakh.expressions.types import NULL_WORD
 from parakh.rules.definition import Mode, Rule
 
@@ -94,25 +95,12 @@ class Judge:
         return result
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _judge(
-    words,
-    start,
-    stop,
-    flags,
-    rule_slots,
-    rule_outcomes,
-    rule_modes,
-    band_slots,
-    band_outcomes,
-    score_slot,
-    otherwise,
-    fallback,
-    outcome,
-    won,
-    hits,
-    unknown,
-):  # type: ignore[no-untyped-def]
+    words: Any, start: Any, stop: Any, flags: Any, rule_slots: Any, rule_outcomes: Any, rule_modes: Any,
+    band_slots: Any, band_outcomes: Any, score_slot: Any, otherwise: Any, fallback: Any,
+    outcome: Any, won: Any, hits: Any, unknown: Any,
+) -> None:  # fmt: skip
     rules = rule_slots.shape[0]
     bands = band_slots.shape[0]
     for i in range(stop - start):

@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from parakh.decisions.policy import DEGRADED, LATE, OVERFLOW, Judge, Judgement
 from parakh.expressions.columns import Column
+from parakh.expressions.kernels import kernel
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD, Kind, Type
 from parakh.rules.definition import Mode, Outcome
@@ -176,14 +176,15 @@ def _value(word: int, type: Type) -> Any:
     return major_units(word, type.digits) if type.kind is Kind.MONEY else word
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _write(
-    out, offsets, words, pieces, piece_offsets,
-    first_rule, first_reason, first_input, versions,
-    rule_live, feature_slots, feature_is_text, shadow_slots, arena, text_offsets,
-    outcome, won, hits, unknown, contributions,
-    id_hi, id_lo, id_buffer, id_starts, id_lengths, event_times, decided_at, score, flags,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+    out: Any, offsets: Any, words: Any, pieces: Any, piece_offsets: Any,
+    first_rule: Any, first_reason: Any, first_input: Any, versions: Any,
+    rule_live: Any, feature_slots: Any, feature_is_text: Any, shadow_slots: Any, arena: Any, text_offsets: Any,
+    outcome: Any, won: Any, hits: Any, unknown: Any, contributions: Any,
+    id_hi: Any, id_lo: Any, id_buffer: Any, id_starts: Any, id_lengths: Any, event_times: Any, decided_at: Any,
+    score: Any, flags: Any,
+) -> None:  # fmt: skip
     rules = rule_live.shape[0]
     numbers = words.view(np.float64)
     explained = 0
@@ -286,21 +287,21 @@ def _write(
         offsets[i + 1] = end
 
 
-@njit(cache=True, nogil=True)
-def _put_byte(out, end, value):  # type: ignore[no-untyped-def]
+@kernel
+def _put_byte(out: Any, end: Any, value: Any) -> Any:
     out[end] = np.uint8(value)
     return end + 1
 
 
-@njit(cache=True, nogil=True)
-def _put_word(out, end, value):  # type: ignore[no-untyped-def]
+@kernel
+def _put_word(out: Any, end: Any, value: Any) -> Any:
     for b in range(8):  # big-endian, as MessagePack has it
         out[end + b] = np.uint8((value >> np.uint64(56 - 8 * b)) & np.uint64(255))
     return end + 8
 
 
-@njit(cache=True, nogil=True)
-def _put_number(out, end, value):  # type: ignore[no-untyped-def]
+@kernel
+def _put_number(out: Any, end: Any, value: Any) -> Any:
     if np.isnan(value):
         out[end] = 0xC0
         return end + 1
@@ -308,16 +309,16 @@ def _put_number(out, end, value):  # type: ignore[no-untyped-def]
     return _put_word(out, end + 1, np.float64(value).view(np.uint64))
 
 
-@njit(cache=True, nogil=True)
-def _put_count(out, end, count):  # type: ignore[no-untyped-def]
+@kernel
+def _put_count(out: Any, end: Any, count: Any) -> Any:
     out[end] = 0xDC
     out[end + 1] = np.uint8((count >> 8) & 255)
     out[end + 2] = np.uint8(count & 255)
     return end + 3
 
 
-@njit(cache=True, nogil=True)
-def _put_piece(out, end, pieces, offsets, piece):  # type: ignore[no-untyped-def]
+@kernel
+def _put_piece(out: Any, end: Any, pieces: Any, offsets: Any, piece: Any) -> Any:
     first = offsets[piece]
     length = offsets[piece + 1] - first
     for b in range(length):
