@@ -19,6 +19,7 @@ __all__ = [
     "Console",
     "bold",
     "clean",
+    "continued",
     "cut",
     "cyan",
     "dim",
@@ -29,6 +30,7 @@ __all__ = [
     "red",
     "thousands",
     "width",
+    "wrapped",
     "yellow",
 ]
 
@@ -136,6 +138,28 @@ def thousands(number: int) -> str:
     return f"{number:,}"
 
 
+def wrapped(text: str, columns: int, *, indent: str = "", hanging: str | None = None) -> list[str]:
+    """A text, colours and all, as lines of at most `columns`, broken between words; `hanging` leads all but the first.
+
+    >>> wrapped("one two three", 9, indent="  ")
+    ['  one two', '  three']
+    """
+    lines = [indent]
+    for word in text.split(" "):
+        fresh = width(lines[-1]) == width(indent if len(lines) == 1 else hanging or indent)
+        if not fresh and width(lines[-1]) + 1 + width(word) > columns:
+            lines.append(indent if hanging is None else hanging)
+            fresh = True
+        lines[-1] += word if fresh else f" {word}"
+    return lines
+
+
+def continued(parts: Sequence[str]) -> list[str]:
+    """The parts of a command as lines that a shell takes as one."""
+    last = len(parts) - 1
+    return [("  " if i else "") + part + (" \\" if i < last else "") for i, part in enumerate(parts)]
+
+
 @dataclass(slots=True)
 class Console:
     """A stream to print on, and what it can show."""
@@ -174,6 +198,11 @@ class Console:
                 encoding = self.stream.encoding or "ascii"
                 self.stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
         self.stream.flush()
+
+    def say(self, text: str, *, indent: str = "", hanging: str | None = None) -> None:
+        """Print prose, broken between words to fit a terminal."""
+        columns = self.columns if self.terminal else max(self.columns, 120)
+        self.print(*wrapped(text, columns, indent=indent, hanging=hanging))
 
     def table(self, rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), align: str = "") -> None:
         """Print rows in aligned columns; `align` has < or > for each column, < where it is short."""

@@ -10,11 +10,11 @@ import click
 import numpy as np
 
 from parakh.cli.compare import Comparison, comparison_of
-from parakh.cli.console import Console, bold, clean, cyan, dim, green, red
+from parakh.cli.console import Console, bold, clean, continued, cut, cyan, dim, green, red
 from parakh.cli.diff import show_comparison
 from parakh.cli.facts import facts_of_simulation
 from parakh.cli.live import LiveView
-from parakh.cli.loading import load_project, warm_kernels
+from parakh.cli.loading import await_kernels, load_project, warm_kernels
 from parakh.cli.narrate import narrate
 from parakh.cli.progress import Bar
 from parakh.cli.replay import show_progress
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["demonstrate"]
 
-RULE = "reported_terminal"
-WAS, BECOMES = "terminal.frauds_14d >= 2", "terminal.frauds_14d >= 1"
-TITLE = "One reported fraud at a terminal is enough, where it took two"
+RULE = "cloned_card"
+WAS, BECOMES = "home_km > 150 and amount >= 3000", "home_km > 150 and amount >= 8000"
+TITLE = "A swipe far from home is blocked from 8,000 on, where it was from 3,000"
 
 _STORIES = ("card_testing", "account_takeover", "compromised_terminal", "compromised_card", "mule")
 _WATCH_S = 14.0
@@ -52,8 +52,7 @@ def demonstrate(folder: Path, events: int, seed: int, *, fast: bool = False) -> 
     sources = _sources(project, simulated)
     facts = facts_of_simulation(project, sources, simulated.folder / "truth.ndjson")
     labels = str(simulated.folder / "labels.ndjson")
-    if warming is not None:
-        warming.join()
+    await_kernels(warming, Console.stderr())
 
     view, before = _watch(project, sources, labels, facts, console, 0.0 if fast else _WATCH_S)
     stories = _tell(project, sources, labels, before, console)
@@ -81,9 +80,9 @@ def demonstrate(folder: Path, events: int, seed: int, *, fast: bool = False) -> 
     write(report, path)
     _step(5, "All of it as one page", console)
     console.print(f"  {bold(cyan(clean(str(path))))}  {dim('opens in any browser, needs no network')}", "")
-    console.print(dim(f"  Your turn: edit {clean(str(shop))}, then"))
-    files = " ".join(f"--events {clean(source.path)}" for source in sources[:1])
-    console.print(f"  {cyan(f'parakh diff {clean(str(shop))} MY_COPY {files} ... --labels {clean(labels)}')}")
+    console.print(f"  Your turn: copy {clean(str(shop))}, edit the copy, and see what it would have done:")
+    lines = [f"parakh diff {shop} MY_COPY", *(f"--events {source.path}" for source in sources), f"--labels {labels}"]
+    console.print(*(f"  {cyan(clean(line))}" for line in continued(lines)))
 
 
 def _step(number: int, title: str, console: Console) -> None:
@@ -96,12 +95,15 @@ def _simulate(folder: Path, events: int, seed: int, console: Console) -> Simulat
     _step(1, "A fintech is made up", console)
     with Bar(Console.stderr(), "simulating") as bar:
         simulated = simulate("fintech", events=events, seed=seed, out=folder / "events", progress=bar.step)
-    console.print(
-        f"  {bold(thousands(simulated.total))} events of {plural(simulated.customers, 'customer')}, "
+    console.say(
+        f"{bold(thousands(simulated.total))} events of {plural(simulated.customers, 'customer')}, "
         f"{simulated.first_event} to {simulated.last_event}; every person and number is invented.",
-        f"  {bold(thousands(simulated.fraud_total))} of {thousands(simulated.judged)} payments and transfers "
-        f"are frauds, worth {bold(short_money(simulated.fraud_amount_minor, simulated.currency))}. "
-        "Parakh does not know which.",
+        indent="  ",
+    )
+    console.say(
+        f"{bold(thousands(simulated.fraud_total))} of {thousands(simulated.judged)} payments and transfers are frauds, "
+        f"worth {bold(short_money(simulated.fraud_amount_minor, simulated.currency))}. Parakh does not know which.",
+        indent="  ",
     )
     return simulated
 
@@ -162,14 +164,15 @@ def _show_watched(view: LiveView, console: Console) -> None:
     ]
     console.table(rows, header=["", *OUTCOME_STYLES], align="<>>>>")
     caught, whole = totals.fraud_amount_stopped, totals.fraud_amount
-    console.print(
-        "",
-        f"  {green(short_money(caught, view.currency))} of fraud stopped ({percent(caught, whole)}), "
+    console.print("")
+    console.say(
+        f"{green(short_money(caught, view.currency))} of fraud stopped ({percent(caught, whole)}), "
         f"{red(short_money(whole - caught, view.currency))} passed; "
         f"{percent(totals.frauds_stopped, totals.stopped)} of what was stopped was fraud",
-        f"  {bold(thousands(view.speed))} events/s on one core"
-        + (dim(", slowed down to be watched") if view.pace_s else ""),
+        indent="  ",
     )
+    slowed = dim(", slowed down to be watched") if view.pace_s else ""
+    console.print(f"  {bold(thousands(view.speed))} events/s on one core{slowed}")
     if not console.terminal:
         console.print("", "  the latest stops", *view.lines())
 
@@ -228,7 +231,7 @@ def _change(folder: Path, shop: Path, console: Console) -> tuple[Edit, Project]:
             console.print(f"  {bold(TITLE)}", f"  {dim(clean(str(path)))}")
             for sign, line in edit.lines():
                 style = {"-": red, "+": green}.get(sign, dim)
-                console.print(f"  {style(f'{sign} {clean(line)}')}")
+                console.print(f"  {style(cut(f'{sign} {clean(line)}', console.columns - 2))}")
             return edit, load_project(changed)
     raise click.UsageError(
         f"the demo changes {WAS!r} in rule {RULE}, and {shop} has no such text; delete {shop} for a fresh one"
@@ -253,9 +256,18 @@ def _replay_again(project: Project, sources: list[Source], labels: str, facts: d
 def _show_change(comparison: Comparison, console: Console) -> None:
     console.print("")
     show_comparison(comparison, console)
+    console.print("")
+    console.say(bold(_verdict(comparison)), indent="  ")
+
+
+def _verdict(comparison: Comparison) -> str:
+    """What the change is worth, in a sentence."""
     gain = comparison.after.fraud_amount_stopped - comparison.before.fraud_amount_stopped
+    amount = money(abs(gain), comparison.currency)
+    fraud = f"{amount} more" if gain > 0 else f"{amount} less" if gain < 0 else "Just as much"
     lost = comparison.people_lost - comparison.people_gained
-    more = "more" if gain >= 0 else "less"
-    people = f"{abs(lost):,} {'more' if lost >= 0 else 'fewer'} good {'customer' if abs(lost) == 1 else 'customers'}"
-    verdict = f"{money(abs(gain), comparison.currency)} {more} fraud would have been stopped, and {people} with it."
-    console.print("", f"  {bold(verdict)}")
+    people = "good customer" if abs(lost) == 1 else "good customers"
+    trouble = (
+        f"{lost:,} more {people}" if lost > 0 else f"{-lost:,} fewer {people}" if lost < 0 else f"as many {people}"
+    )
+    return f"{fraud} fraud would have been stopped, and {trouble}."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parakh.cli.console import Console, bold, clean, cut, cyan, dim, green, outcome, red, yellow
-from parakh.cli.loading import load_project, named_sources, warm_kernels
+from parakh.cli.loading import await_kernels, load_project, named_sources, warm_kernels
 from parakh.cli.options import event_options
 from parakh.cli.words import money, plural, thousands
 
@@ -51,8 +51,7 @@ def command(
         warming = warm_kernels(errors)
         from parakh.cli.compare import compare
 
-        if warming is not None:
-            warming.join()
+        await_kernels(warming, errors)
         sources = named_sources(after, events)
         comparison = compare(before, after, sources, labels=labels, label_delay_us=label_delay, console=errors)
     elif labels or label_delay is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from parakh.cli.console import Console
-from parakh.cli.loading import load_project, named_sources, warm_kernels
+from parakh.cli.loading import await_kernels, load_project, named_sources, warm_kernels
 from parakh.cli.options import event_options
 from parakh.cli.progress import Bar
 
@@ -47,8 +47,7 @@ def command(
     from parakh.cli.narrate import find_event, narrate
     from parakh.cli.stories import show_story
 
-    if warming is not None:
-        warming.join()
+    await_kernels(warming, errors)
     wanted = find_event(loaded, event_id)
     with Bar(errors, "looking back") as bar:
         stories = narrate(

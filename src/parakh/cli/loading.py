@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from parakh.decisions.replay import Source
     from parakh.project.project import Project
 
-__all__ = ["load_project", "named_sources", "project_argument", "warm_kernels"]
+__all__ = ["await_kernels", "load_project", "named_sources", "project_argument", "warm_kernels"]
 
 project_argument = click.argument(
     "project", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".", required=False
@@ -91,7 +92,7 @@ def _close(name: str, names: Sequence[str]) -> str:
 def warm_kernels(console: Console) -> threading.Thread | None:
     """Begin to compile the kernels in the background where this machine has not compiled them yet, and say so.
 
-    Whoever needs the engine joins the thread; None where everything is compiled already.
+    Whoever needs the engine calls `await_kernels` first; None where everything is compiled already.
     """
     from parakh.decisions.warmup import needs_compile, warm_up
 
@@ -107,3 +108,16 @@ def warm_kernels(console: Console) -> threading.Thread | None:
     thread = threading.Thread(target=compile_quietly, name="compile kernels", daemon=True)
     thread.start()
     return thread
+
+
+def await_kernels(warming: threading.Thread | None, console: Console) -> None:
+    """Wait until the kernels are compiled, and show that something is going on."""
+    if warming is None:
+        return
+    from parakh.cli.progress import Bar
+
+    began = time.monotonic()
+    with Bar(console, "compiling kernels") as bar:
+        while warming.is_alive():
+            warming.join(0.25)
+            bar.to(None, f"{time.monotonic() - began:.0f} s")

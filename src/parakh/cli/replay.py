@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from parakh.cli.console import Console, bold, clean, green, yellow
-from parakh.cli.loading import load_project, named_sources, warm_kernels
+from parakh.cli.loading import await_kernels, load_project, named_sources, warm_kernels
 from parakh.cli.options import event_options
 from parakh.cli.progress import Bar
 from parakh.cli.words import plural, thousands
@@ -62,8 +62,7 @@ def command(
     from parakh.decisions.replay import Replay
 
     format = format_of(out, asked)
-    if warming is not None:
-        warming.join()
+    await_kernels(warming, errors)
     quarantine = Path(f"{'stdin' if out == '-' else out}.quarantine.ndjson")
     replay = Replay(loaded, sources, labels=labels, label_delay_us=label_delay, quarantine=quarantine)
     with open_output(out, format, replay.schema(features=features)) as output, Bar(errors, "replaying") as bar:

@@ -72,9 +72,7 @@ def report_of(
 
 def span_of(judged: Mapping[str, Judged], zone: Zone) -> str:
     """The days of a time zone that the judged events span."""
-    times = np.array(
-        [bound for item in judged.values() for bound in (item.time_us.min(), item.time_us.max())], np.int64
-    )
+    times = np.concatenate([item.time_us for item in judged.values()])
     local = times + zone.offset_us(times)
     return f"{day(int(local.min()))} to {day(int(local.max()))}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from parakh.cli.console import Console, bold, clean, cyan, green
+from parakh.cli.console import Console, bold, clean, continued, cyan, green
 from parakh.cli.progress import Bar
 from parakh.cli.words import money, percent, plural, thousands
 
@@ -55,11 +55,5 @@ def command(scenario: str, events: int, seed: int, out: Path, as_json: bool) -> 
     console.table([[name.replace("_", " "), thousands(count)] for name, count in summary.frauds.items()], align="<>")
     files = [f"--events {out / name}.ndjson" for name in summary.events]
     lines = ["parakh replay PROJECT", *files, f"--labels {out / 'labels.ndjson'}", "--out decisions.parquet"]
-    console.print("", "Decide on them:", *(f"  {cyan(clean(line))}" for line in _continued(lines)))
+    console.print("", "Decide on them:", *(f"  {cyan(clean(line))}" for line in continued(lines)))
     return 0
-
-
-def _continued(parts: list[str]) -> list[str]:
-    """The parts of a command as lines that a shell takes as one."""
-    last = len(parts) - 1
-    return [("  " if i else "") + part + (" \\" if i < last else "") for i, part in enumerate(parts)]

@@ -23,11 +23,11 @@ def show_story(story: Story, console: Console, *, every_rule: bool = False) -> N
         why.append(f"score {story.score:.3f}")
     if story.truth:
         why.append(f"in truth {story.truth}")
-    console.print(dim(" · ".join(why)))
+    console.say(dim(" · ".join(why)))
     if story.reasons:
         console.print("")
     for code, words in story.reasons:
-        console.print(f"  {bold(pad(clean(code), 5))} {clean(words)}")
+        console.say(f"{bold(pad(clean(code), 5))} {clean(words)}", indent="  ", hanging=" " * 8)
     if story.facts:
         console.print("", *_facts(story.facts, console.columns))
     if story.timelines:

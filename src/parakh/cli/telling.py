@@ -147,7 +147,7 @@ class Teller:
         if model is None:
             return None, []
         row = np.ascontiguousarray(words.reshape(-1, 1))
-        added = model.scorer.shap(model.gather(row, slice(0, 1)))
+        added = model.scorer.shap(model.gather(row, 0, 1))
         if added is None:
             return None, []
         inputs = [

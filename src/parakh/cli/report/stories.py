@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from parakh.cli.report.data import Clause, Contribution, Story
 from parakh.cli.report.html import Markup, element, join
-from parakh.cli.timeline import Axis, Strip, Timeline, describe
+from parakh.cli.timeline import Axis, Mark, Strip, Timeline, describe
 from parakh.cli.words import ago
 
 __all__ = ["story"]
 
 _ROW = 30
+_FINE = 400  # places across a timeline that can be told apart
 _TRUTH = {True: ("yes", "true"), False: ("no", "false"), None: ("unknown", "unknown")}
 _SIGN = {True: "✓", False: "✗", None: "?"}
 
@@ -98,10 +99,15 @@ def _drawing(strip: Strip, axis: Axis) -> Markup:
             class_="shade",
         ),
     ]  # fmt: skip
+    # Marks that would lie on one another are one; of a key with thousands of events a page could not hold each.
+    places: dict[tuple[int, str, str], list[Mark]] = {}
     for mark in sorted(strip.marks, key=lambda mark: (mark.current, -mark.age_us)):
         state = "current" if mark.current else "fraud" if mark.fraud else "past"
         inside = "" if strip.holds(mark) else " out"
+        places.setdefault((round(_FINE * axis.place(mark.age_us)), state, inside), []).append(mark)
+    for (_, state, inside), (mark, *others) in places.items():
         words = f"{ago(mark.age_us)}: {mark.text or mark.event_type}" + (" (fraud)" if mark.fraud else "")
+        words += f", and {len(others):,} more close to it" if others else ""
         marks.append(
             element(
                 "circle", element("title", words), cx=f"{100 * axis.place(mark.age_us):.2f}%", cy=middle,
