@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import parakh.events.sources as sources
+import parakh.events.readers as readers
 from parakh.events.csv_rows import unquoted
 from parakh.events.sources import Columns, open_source
 
@@ -40,7 +40,7 @@ def test_rows_are_those_of_the_csv_module(
     found = []
     lines = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "_BLOCK", block)
+        patch.setattr(readers, "_BLOCK", block)
         for chunk in open_source(path, Columns(("c", "a"), ("d", "none"))):
             cells = chunk.cells  # type: ignore[attr-defined]
             assert cells.whole.all()

@@ -26,6 +26,21 @@ from parakh.errors import InputError
 from parakh.events.chunks import Chunk
 from parakh.events.decode import Decoded, Decoder
 from parakh.events.labels import LabelRows
+from parakh.events.ordering import (
+    COUNTERS,
+    ENTRIES,
+    HIGH,
+    KNOWN,
+    LABEL,
+    LABELS,
+    LOW,
+    NUMBER,
+    SIZE,
+    TYPE,
+    VALUE,
+    WAITING,
+    take_entries,
+)
 from parakh.events.quarantine import Quarantine
 from parakh.events.reasons import Reason
 from parakh.events.schema import ROLE_LABEL
@@ -35,16 +50,8 @@ from parakh.expressions.types import NULL_WORD
 
 __all__ = ["LABEL", "EventPart", "LogBatch", "Merger", "Stream", "quarantine_part"]
 
-LABEL = 255
-"""The kind of an entry that is a label; that of an event is the index of its type."""
-
 _STAGE_ROWS = 8_192
 _FIRST = NULL_WORD
-# Columns of a label that waits for its time (rows of the heap).
-_KNOWN, _SEQUENCE, _TYPE, _NUMBER, _HIGH, _LOW, _VALUE, _WAITING = range(8)
-# Counters of the merge.
-_SIZE, _SERIAL, _NEXT_LABEL, _ENTRIES, _LABELS, _COUNTERS = range(6)
-_DONE, _FULL = -1, -2
 _NO_LABELS = LabelRows.empty()
 
 
@@ -168,8 +175,8 @@ class Merger:
         self._label_items = labelled or [()] * len(streams)
         # Of each stage: clock, time, id (2), then the label words; one row a stream, so that one kernel sees them all.
         self._keys = np.empty((len(streams), 4 + 2 * self._most_labels, stage_rows), np.int64)
-        self._heap = np.empty((64, _WAITING), np.int64)
-        self._counters = np.zeros(_COUNTERS, np.int64)
+        self._heap = np.empty((64, WAITING), np.int64)
+        self._counters = np.zeros(COUNTERS, np.int64)
         self._broken: InputError | None = None
 
     @property
@@ -196,14 +203,14 @@ class Merger:
             raise AssertionError("a batch has room for one entry at least")
         kinds, rows = np.empty(limit, np.uint8), np.empty(limit, np.int32)
         label_of = np.empty(limit, np.int64)
-        popped = np.empty((limit if self._most_labels else 0, _WAITING), np.int64)
+        popped = np.empty((limit if self._most_labels else 0, WAITING), np.int64)
         taken = np.zeros(len(self.streams), np.int64)
         segments: list[list[tuple[_Stage, int, int]]] = [[] for _ in self.streams]
-        self._counters[_ENTRIES] = self._counters[_LABELS] = 0
+        self._counters[ENTRIES] = self._counters[LABELS] = 0
         self._reserve(limit * self._most_labels)
         while True:
             before = self._heads.copy()
-            wanting = _merge(
+            wanting = take_entries(
                 self._keys, self._heads, self._stops, self._ended, self._kinds, self._labels.known_at, self._heap,
                 self._counters, taken, kinds, rows, label_of, popped, self._delay_us or 0, self._most_labels,
             )  # fmt: skip
@@ -217,7 +224,7 @@ class Merger:
             except InputError as error:
                 self._broken = error
                 break
-        entries = int(self._counters[_ENTRIES])
+        entries = int(self._counters[ENTRIES])
         if entries == 0:
             if self._broken is not None:
                 raise self._broken
@@ -257,9 +264,9 @@ class Merger:
         self._stops[number] = count
 
     def _reserve(self, more: int) -> None:
-        needed = int(self._counters[_SIZE]) + more
+        needed = int(self._counters[SIZE]) + more
         if needed > self._heap.shape[0]:
-            heap = np.empty((max(needed, self._heap.shape[0] * 3 // 2), _WAITING), np.int64)
+            heap = np.empty((max(needed, self._heap.shape[0] * 3 // 2), WAITING), np.int64)
             heap[: self._heap.shape[0]] = self._heap
             self._heap = heap
 
@@ -292,7 +299,7 @@ class Merger:
             parts.append(EventPart(stream.type_index, start, stop, decoded, stream.decoder, origins))
             start = stop
         rows += base[kinds]
-        labels = self._taken_labels(label_of[: int(self._counters[_LABELS])], popped)
+        labels = self._taken_labels(label_of[: int(self._counters[LABELS])], popped)
         return LogBatch(kinds, rows, tuple(parts), labels)
 
     def _taken_labels(self, label_of: npt.NDArray[np.int64], popped: npt.NDArray[np.int64]) -> LabelRows:
@@ -303,11 +310,11 @@ class Merger:
         read = self._labels.take(label_of[of_file])
         own = popped[-1 - label_of[~of_file]]
         for values, from_file, from_event in (
-            (labels.event_type, read.event_type, own[:, _TYPE]), (labels.label, read.label, own[:, _NUMBER]),
+            (labels.event_type, read.event_type, own[:, TYPE]), (labels.label, read.label, own[:, NUMBER]),
             (labels.entity, read.entity, -1), (labels.key, read.key, NULL_WORD),
-            (labels.id_hi, read.id_hi, own[:, _HIGH].view(np.uint64)),
-            (labels.id_lo, read.id_lo, own[:, _LOW].view(np.uint64)), (labels.value, read.value, own[:, _VALUE]),
-            (labels.rank, read.rank, 0), (labels.known_at, read.known_at, own[:, _KNOWN]),
+            (labels.id_hi, read.id_hi, own[:, HIGH].view(np.uint64)),
+            (labels.id_lo, read.id_lo, own[:, LOW].view(np.uint64)), (labels.value, read.value, own[:, VALUE]),
+            (labels.rank, read.rank, 0), (labels.known_at, read.known_at, own[:, KNOWN]),
             (labels.place, read.place, -1),
         ):  # fmt: skip
             values[of_file] = from_file
@@ -355,108 +362,3 @@ def _gather(buffer: Any, starts: Any, sizes: Any, places: Any, out: Any) -> None
     for index in range(starts.shape[0]):
         for byte in range(sizes[index]):
             out[places[index] + byte] = buffer[starts[index] + byte]
-
-
-@kernel
-def _before(heap: Any, left: Any, right: Any) -> Any:
-    if heap[left, _KNOWN] != heap[right, _KNOWN]:
-        return heap[left, _KNOWN] < heap[right, _KNOWN]
-    return heap[left, _SEQUENCE] < heap[right, _SEQUENCE]
-
-
-@kernel
-def _swap(heap: Any, left: Any, right: Any) -> None:
-    for item in range(_WAITING):
-        heap[left, item], heap[right, item] = heap[right, item], heap[left, item]
-
-
-@kernel
-def _pop(heap: Any, size: Any) -> None:
-    """Take the first of a heap of `size` out, to its last place."""
-    size -= 1
-    _swap(heap, 0, size)
-    here = 0
-    while True:
-        child = 2 * here + 1
-        if child >= size:
-            return
-        if child + 1 < size and _before(heap, child + 1, child):
-            child += 1
-        if not _before(heap, child, here):
-            return
-        _swap(heap, child, here)
-        here = child
-
-
-@kernel
-def _push(heap: Any, size: Any) -> None:
-    """Bring the entry in the place after a heap of `size` into the heap."""
-    here = size
-    while here > 0 and _before(heap, here, (here - 1) // 2):
-        _swap(heap, here, (here - 1) // 2)
-        here = (here - 1) // 2
-
-
-@kernel
-def _merge(
-    keys: Any, heads: Any, stops: Any, ended: Any, stream_kinds: Any, known_at: Any, heap: Any, counters: Any,
-    taken: Any, kinds: Any, rows: Any, label_of: Any, popped: Any, delay: Any, most_labels: Any,
-) -> Any:  # fmt: skip
-    """Append entries until the batch is full (_FULL), all is taken (_DONE), or a stream must be read on (its number).
-
-    label_of: of each label taken, its number among those of files, or -1 - its row in `popped`.
-    """
-    while counters[_ENTRIES] < kinds.shape[0]:
-        best = -1
-        for number in range(heads.shape[0]):
-            if heads[number] < stops[number]:
-                if best < 0 or keys[number, 0, heads[number]] < keys[best, 0, heads[best]]:
-                    best = number
-            elif ended[number] == 0:
-                return number
-        entry = counters[_ENTRIES]
-        label = counters[_NEXT_LABEL]
-        from_file = label < known_at.shape[0]
-        waiting = counters[_SIZE] > 0
-        if from_file and waiting and heap[0, _KNOWN] < known_at[label]:
-            from_file = False
-        if from_file or waiting:
-            due = known_at[label] if from_file else heap[0, _KNOWN]
-            if best < 0 or due <= keys[best, 0, heads[best]]:
-                place = counters[_LABELS]
-                if from_file:
-                    label_of[place] = label
-                    counters[_NEXT_LABEL] += 1
-                else:
-                    counters[_SIZE] -= 1
-                    _pop(heap, counters[_SIZE] + 1)
-                    for item in range(_WAITING):
-                        popped[place, item] = heap[counters[_SIZE], item]
-                    label_of[place] = -1 - place
-                kinds[entry] = LABEL
-                rows[entry] = place
-                counters[_LABELS] += 1
-                counters[_ENTRIES] += 1
-                continue
-        if best < 0:
-            return _DONE
-        head = heads[best]
-        for place in range(most_labels):
-            if keys[best, 4 + 2 * place, head] >= 0:
-                last = counters[_SIZE]
-                heap[last, _KNOWN] = keys[best, 1, head] + delay
-                heap[last, _SEQUENCE] = counters[_SERIAL]
-                heap[last, _TYPE] = stream_kinds[best]
-                heap[last, _NUMBER] = keys[best, 4 + 2 * place, head]
-                heap[last, _HIGH] = keys[best, 2, head]
-                heap[last, _LOW] = keys[best, 3, head]
-                heap[last, _VALUE] = keys[best, 5 + 2 * place, head]
-                _push(heap, last)
-                counters[_SIZE] += 1
-                counters[_SERIAL] += 1
-        kinds[entry] = stream_kinds[best]
-        rows[entry] = taken[best]
-        taken[best] += 1
-        heads[best] = head + 1
-        counters[_ENTRIES] += 1
-    return _FULL
