@@ -1,7 +1,7 @@
 """The layout of one event type's columns: which name stands in which slot of the frame, and of what type.
 
-A frame is one C-contiguous array `words: int64[slots, capacity]`; `words.view(float64)` reads the same memory as numbers.
-Rows of one event type are a contiguous range of it, so types may use the same slots for different names.
+A frame is one C-contiguous array `words: int64[slots, capacity]`; `words.view(float64)` reads the same memory as
+numbers. Rows of one event type are a contiguous range of it, so types may use the same slots for different names.
 """
 
 from __future__ import annotations

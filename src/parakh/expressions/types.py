@@ -9,16 +9,17 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-__all__ = ["BOOLEAN", "INTEGER", "NULL_WORD", "NUMBER", "STRING", "TIMESTAMP", "Kind", "Type", "money", "minor_digits"]
+__all__ = ["BOOLEAN", "INTEGER", "NULL_WORD", "NUMBER", "STRING", "TIMESTAMP", "Kind", "Type", "minor_digits", "money"]
 
 NULL_WORD = -(2**63)
 
 # ISO 4217 currencies whose minor unit is not a hundredth.
-_MINOR_DIGITS = {
-    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-    **dict.fromkeys("CLF UYW".split(), 4),
+_BY_DIGITS = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
 }
+_MINOR_DIGITS = {currency: digits for digits, currencies in _BY_DIGITS.items() for currency in currencies.split()}
 
 
 class Kind(enum.Enum):
