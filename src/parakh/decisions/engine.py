@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parakh.decisions.admission import Admission, Admitted, Counts
 from parakh.decisions.decisions import Decision, Decisions, Part, arrow_schema
 from parakh.decisions.definition import ProjectLike
 from parakh.decisions.labelling import Labelling, Placed
@@ -23,13 +23,12 @@ from parakh.decisions.plan import Plan, TypePlan, compile_intake, compile_plan
 from parakh.decisions.policy import LATE
 from parakh.errors import InputError, ProjectError, StateLimitError
 from parakh.events.chunks import Chunk, JsonLines
-from parakh.events.ids import CONFLICT, DUPLICATE, NEW, IdIndex
+from parakh.events.ids import IdIndex
 from parakh.events.labels import LabelRows, LabelSchema, read_labels
-from parakh.events.merge import LABEL, EventPart, LogBatch, Merger, Stream, quarantine_part
+from parakh.events.merge import LABEL, EventPart, LogBatch, Merger, Stream
 from parakh.events.quarantine import Quarantine
 from parakh.events.reasons import Reason
 from parakh.events.sources import Columns, memory_source, open_source
-from parakh.expressions.kernels import kernel
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD
 from parakh.features.reads import key_fields
@@ -37,43 +36,10 @@ from parakh.features.state import Entries, FeatureState
 
 __all__ = ["Counts", "Decision", "Decisions", "Engine"]
 
-_BEFORE_ALL = -(2**62)
 _NO_CONTRIBUTIONS = np.zeros((0, 1))
 _SWEEP_AFTER = 512
 _SWEPT_SHARE = 8
 """After so many events the sweep looks at one key for so many of them: idle keys go, and nobody waits."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What came in and became of it; received = accepted + duplicates + quarantined, always.
-
-    `quarantined` counts events by reason; `late` those accepted that were too late for their windows.
-    """
-
-    received: int = 0
-    accepted: int = 0
-    duplicates: int = 0
-    late: int = 0
-    quarantined: Counter[str] = field(default_factory=Counter)
-
-    def check(self) -> None:
-        lost = self.received - self.accepted - self.duplicates - self.quarantined.total()
-        assert lost == 0, f"{lost} events are unaccounted for"
-
-
-@dataclass(frozen=True, slots=True)
-class _Admitted:
-    """The events of a batch that are new, in log order: entry of the batch, frame row, kind, time, held row, clocks."""
-
-    entries: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    kinds: NDArray[np.uint8]
-    times: NDArray[np.int64]
-    held: NDArray[np.int64]
-    clocks: NDArray[np.int64]  # after each
-    late: NDArray[np.bool_]
-    statuses: NDArray[np.uint8]  # of all events of the batch
 
 
 class Engine:
@@ -107,11 +73,9 @@ class Engine:
             compile_intake(project.definitions, self.strings, started_us=started_us),
         )
         self.state = FeatureState(self.plan.intake.features)
-        self.ids = IdIndex()
-        self.labelling = Labelling(project.definitions.settings.lateness_us)
         self.quarantine = quarantine or Quarantine()
-        self.counts = Counts()
-        self.clock_us: int | None = None
+        self.admission = Admission(project.definitions.settings.lateness_us, self.quarantine)
+        self.labelling = Labelling(project.definitions.settings.lateness_us)
         self._unswept = 0
         self._frame()
 
@@ -169,6 +133,16 @@ class Engine:
         self._frame()
 
     @property
+    def counts(self) -> Counts:
+        """What came in and became of it."""
+        return self.admission.counts
+
+    @property
+    def ids(self) -> IdIndex:
+        """The ids of all accepted events."""
+        return self.admission.ids
+
+    @property
     def schema(self) -> Any:
         """The Arrow schema of decisions with all features."""
         return arrow_schema([item.schema for item in self.plan.types if item.decided])
@@ -187,12 +161,11 @@ class Engine:
         """
         flags = self._flags
         flags[: sum(part.count for part in batch.parts)] = 0
-        late_before = self.counts.late
-        admitted = self._admit(batch)
+        admitted = self.admission.admit(batch, self.words)
         placed = self._place_labels(batch, admitted)
         for part in batch.parts:
             self.plan.types[part.type_index].ingest.run(self.words, part.start, part.stop, flags)
-        if self.counts.late > late_before:
+        if admitted.late_count:
             flags[admitted.rows[admitted.late]] |= LATE
         self._read_windows(admitted, placed)
         decided = [self._decide(part, batch, admitted) for part in batch.parts]
@@ -205,64 +178,7 @@ class Engine:
         decisions.statuses = admitted.statuses
         return decisions
 
-    def _admit(self, batch: LogBatch) -> _Admitted:
-        """Which events are new: not quarantined in decoding, no duplicates, no conflicts."""
-        entries = rows = self._numbers[: batch.count]
-        if len(batch.parts) == 1 and not batch.labels.count:
-            decoded = batch.parts[0].decoded
-            problem, id_hi, id_lo = decoded.problem, decoded.id_hi, decoded.id_lo
-            digest, times = decoded.digest, decoded.times
-        else:
-            entries = np.flatnonzero(batch.kinds != LABEL)
-            rows = batch.rows[entries].astype(np.int64)
-            names = ("problem", "id_hi", "id_lo", "digest", "times")
-            problem, id_hi, id_lo, digest, times = (
-                _joined([getattr(part.decoded, name) for part in batch.parts])[rows] for name in names
-            )
-        ok = problem == 0
-        status = np.empty(entries.size, np.uint8)
-        held = np.empty(entries.size, np.int64)
-        self.ids.admit(id_hi, id_lo, digest, times, ok, status, held)
-        kinds = batch.kinds if entries.size == batch.count else batch.kinds[entries]
-        refused = np.flatnonzero(status != NEW)
-        if refused.size:
-            self._refuse(batch, rows[refused], status[refused])
-            new = np.flatnonzero(status == NEW)
-            entries, rows, kinds, times, held = entries[new], rows[new], kinds[new], times[new], held[new]
-        self.counts.received += int(status.size)
-        self.counts.accepted += int(times.size)
-        clocks = np.empty(times.size, np.int64)
-        late = np.empty(times.size, np.bool_)
-        clock = _BEFORE_ALL if self.clock_us is None else self.clock_us
-        self.counts.late += _run_clock(times, clock, self._lateness_us, clocks, late)
-        return _Admitted(entries, rows, kinds, times, held, clocks, late, status)
-
-    def _refuse(self, batch: LogBatch, rows: NDArray[np.int64], status: NDArray[np.uint8]) -> None:
-        """Count what is not new, and put into quarantine what is not a duplicate either."""
-        counts = self.counts
-        # A row that is not decided on must not show the words of an earlier batch to the programs.
-        self.words[:, rows] = NULL_WORD
-        counts.duplicates += int(np.count_nonzero(status == DUPLICATE))
-        for part in batch.parts:
-            quarantine_part(part, self.quarantine)
-            for reason in part.decoded.problem[part.decoded.problem != 0].tolist():
-                counts.quarantined[Reason(reason).code] += 1
-        for row in rows[status == CONFLICT].tolist():
-            part = next(part for part in batch.parts if part.start <= row < part.stop)
-            chunk, number = part.origin(row - part.start)
-            self.quarantine.add(
-                Reason.CONFLICT,
-                event_type=part.decoder.event_type.name,
-                source=chunk.file,
-                line=chunk.line(number),
-                raw=chunk.raw(number),
-            )
-            counts.quarantined[Reason.CONFLICT.code] += 1
-
-    def _place_labels(self, batch: LogBatch, admitted: _Admitted) -> Placed | None:
-        first_clock = self.clock_us
-        if admitted.clocks.size:
-            self.clock_us = int(admitted.clocks[-1])
+    def _place_labels(self, batch: LogBatch, admitted: Admitted) -> Placed | None:
         if not batch.labels.count and not len(self.labelling):
             return None
         entries = np.flatnonzero(batch.kinds == LABEL)
@@ -275,16 +191,16 @@ class Engine:
             new_entries=admitted.entries,
             new_ids=(id_hi, id_lo),
             clocks=admitted.clocks,
-            first_clock=first_clock,
+            first_clock=admitted.clock_before_us,
         )
-        if self.clock_us is not None:
-            self.labelling.give_up(self.clock_us)
+        if self.admission.clock_us is not None:
+            self.labelling.give_up(self.admission.clock_us)
         for place in self.labelling.forsaken:
             self.quarantine.add(Reason.UNKNOWN_EVENT, source="labels", line=place + 1, raw=b"")
         self.labelling.forsaken.clear()
         return placed
 
-    def _read_windows(self, admitted: _Admitted, placed: Placed | None) -> None:
+    def _read_windows(self, admitted: Admitted, placed: Placed | None) -> None:
         """Every feature of every new event, into the frame; labels act at their places between."""
         if placed is None:
             entries = Entries.of(admitted.kinds, admitted.rows, admitted.times, late=admitted.late, held=admitted.held)
@@ -298,9 +214,7 @@ class Engine:
             labels = (placed.order >= low) & (placed.order < high)
             self._process(admitted, events, placed, np.flatnonzero(labels))
 
-    def _process(
-        self, admitted: _Admitted, events: NDArray[np.bool_], placed: Placed, which: NDArray[np.int64]
-    ) -> None:
+    def _process(self, admitted: Admitted, events: NDArray[np.bool_], placed: Placed, which: NDArray[np.int64]) -> None:
         labels = placed.labels.take(which)
         held, number = self._about(labels, placed.held[which])
         updates = self.state.label_updates(
@@ -344,7 +258,7 @@ class Engine:
             numbers.append(np.full(found.size, number))
         return _joined(rows).astype(np.int64), _joined(numbers).astype(np.int64)
 
-    def _decide(self, part: EventPart, batch: LogBatch, admitted: _Admitted) -> Part | None:
+    def _decide(self, part: EventPart, batch: LogBatch, admitted: Admitted) -> Part | None:
         plan = self.plan.types[part.type_index]
         if not plan.decided:
             return None
@@ -401,7 +315,7 @@ class Engine:
             contributions=contributions,
         )
 
-    def _positions(self, admitted: _Admitted) -> NDArray[np.int64]:
+    def _positions(self, admitted: Admitted) -> NDArray[np.int64]:
         decided = self._decided_kinds[admitted.kinds]
         return np.cumsum(decided) - decided
 
@@ -412,7 +326,6 @@ class Engine:
         self.words = np.full((self.plan.width, self.batch_size), NULL_WORD, np.int64)
         self._flags = np.zeros(self.batch_size, np.uint8)
         self._numbers = np.arange(self.batch_size)
-        self._lateness_us = self.plan.definitions.settings.lateness_us
         self._decided_kinds = np.zeros(256, np.int64)
         self._decided_kinds[[item.index for item in self.plan.types if item.decided]] = 1
         self._label_entities = tuple(entity.name for entity in self.plan.definitions.entities)
@@ -464,18 +377,6 @@ class Engine:
         schema = LabelSchema(self.plan.definitions.events, self._label_entities, settings.label_sources)
         source = labels if isinstance(labels, str | Path) else memory_source(labels, "labels")
         return read_labels(source, schema, self.strings, self.quarantine, earliest_us=settings.earliest_us)
-
-
-@kernel
-def _run_clock(times: Any, clock: Any, lateness: Any, clocks: Any, late: Any) -> Any:
-    """The clock after each event, and which events are late by the clock before them; returns how many are."""
-    count = 0
-    for index in range(times.shape[0]):
-        late[index] = times[index] < clock - lateness
-        count += late[index]
-        clock = max(clock, times[index])
-        clocks[index] = clock
-    return count
 
 
 def _lines(name: str, data: bytes) -> Chunk:
