@@ -65,6 +65,17 @@ class Trees:
             value = self.rng.randint(0, 2 * 10**9) * 1_000_000
         return Tree("literal", type, data=value)
 
+    def bound(self, type: str) -> Tree:
+        """A literal to compare with: one that values of the type meet, or miss by a little, or cannot reach."""
+        if type not in NUMERIC or self.rng.random() < 0.2:
+            return self.literal(type)
+        if self.rng.random() < 0.5:
+            far = [2**63 - 1, -(2**63) + 1, 2**62] if self.extremes else []
+            return Tree("literal", INTEGER, data=self.rng.choice([0, 1, 2, 3, 5, 7, -1, *far]))
+        near = ["2.5", "0.285", "-1.5", "5.00", "999.99", "1.0", "0.0", "4.999", "0.001", "-2.501", "6.5"]
+        far_off = [Decimal("1e30"), Decimal("-1e30"), Decimal("92233720368547758.07")] if self.extremes else []
+        return Tree("literal", NUMBER, data=self.rng.choice([*map(Decimal, near), *far_off]))
+
     def several(self, type: str, depth: int) -> tuple[Tree, ...]:
         """Values of one type; the first is no literal, so that the type is this one."""
         first = self.draw(type, depth)
@@ -92,7 +103,7 @@ class Trees:
         tree = self.shared(BOOLEAN, depth)
         if tree is not None:
             return tree
-        kind = self.rng.randint(0, 10)
+        kind = self.rng.randint(0, 12)
         if kind <= 2:
             parts = tuple(self.draw(BOOLEAN, depth) for _ in range(self.rng.randint(2, 4)))
             return Tree(self.rng.choice(["and", "or"]), BOOLEAN, parts)
@@ -101,13 +112,15 @@ class Trees:
         if kind == 4:
             type = self.rng.choice([INTEGER, NUMBER, STRING, MONEY])
             operand = self.several(type, depth)[0]
-            items = tuple(self.literal(type) for _ in range(self.rng.randint(1, 4)))
+            items = tuple(self.bound(type) for _ in range(self.rng.randint(1, 4)))
             if self.rng.random() < 0.2:
                 items = (*items, self.column(type))
             return Tree("in", BOOLEAN, (operand, *items), self.rng.random() < 0.3)
         if kind == 5:
             type = self.rng.choice([INTEGER, NUMBER, MONEY, TIMESTAMP])
             low, high = self.column(type), self.draw(type, depth)
+            if self.rng.random() < 0.5:
+                low, high = sorted((self.bound(type), self.bound(type)), key=lambda item: Decimal(str(item.data)))
             return Tree("between", BOOLEAN, (self.several(type, depth)[0], low, high), self.rng.random() < 0.3)
         if kind == 6:
             type = self.rng.choice([INTEGER, NUMBER, STRING, MONEY, BOOLEAN, TIMESTAMP])
@@ -138,7 +151,11 @@ class Trees:
             left = right = self.rng.choice([STRING, BOOLEAN, TIMESTAMP])
             operator = operator if left == TIMESTAMP else self.rng.choice(["=", "!="])
         first, second = self.several(left, depth)[0], self.draw(right, depth)
-        if self.rng.random() < 0.2 and second.what == "literal":
+        if self.rng.random() < 0.6:
+            first, second = self.column(left) if self.rng.random() < 0.6 else first, self.bound(right)
+            if left not in NUMERIC:
+                second = self.literal(left)
+        if self.rng.random() < 0.3 and second.what == "literal":
             first, second = second, first
         if self.rng.random() < 0.1:
             return Tree("distinct", BOOLEAN, (first, second))

@@ -122,7 +122,7 @@ def same(computed: object, expected: object, type: str) -> bool:
 def test_programs_equal_the_oracle(seed: int) -> None:
     rng = random.Random(seed)
     world = World(rng, rng.choice([1, 3, 128, 129, 300]))
-    types = [rng.choice(list(TYPES)) for _ in range(rng.randint(1, 12))]
+    types = [rng.choice([*TYPES, *[oracle.BOOLEAN] * 5]) for _ in range(rng.randint(1, 12))]
     trees = []
     for type in types:
         tree = Trees(rng).draw(type, rng.randint(1, 4))
@@ -263,7 +263,7 @@ def test_programs_equal_duckdb(seed: int) -> None:
     draw = Trees(rng, extremes=False, lookups=False)
     trees = []
     while len(trees) < 8:
-        tree = draw.draw(rng.choice(list(TYPES)), rng.randint(1, 3))
+        tree = draw.draw(rng.choice([*TYPES, *[oracle.BOOLEAN] * 5]), rng.randint(1, 3))
         if tree.what != "literal":
             trees.append(tree)
     computed, overflows = world.computed([render(tree) for tree in trees], [])
