@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from terminal import on_terminal
 
 from parakh.cli import main as command_line
 from parakh.cli.console import clean, cut, width
@@ -192,8 +192,8 @@ def test_simulate_is_told_in_words_and_in_json(tmp_path: Path, capsys: pytest.Ca
 
 def test_output_is_plain_without_a_terminal_and_with_no_color(shop: Path) -> None:
     assert "\x1b" not in parakh("check", str(shop)).stdout
-    assert "\x1b" in _on_terminal(["check", str(shop)])
-    assert "\x1b[" not in _on_terminal(["check", str(shop)], NO_COLOR="1")
+    assert "\x1b" in on_terminal(["check", str(shop)])[1]
+    assert "\x1b[" not in on_terminal(["check", str(shop)], NO_COLOR="1")[1]
 
 
 def test_a_reader_that_leaves_is_no_error(shop: Path) -> None:
@@ -241,26 +241,3 @@ def test_widths_of_wide_and_combining_characters() -> None:
     assert width("漢字") == 4
     assert width("\x1b[1mab\x1b[0m") == 2
     assert cut("漢字漢字", 5) == "漢字…"
-
-
-def _on_terminal(arguments: list[str], **environment: str) -> str:
-    """What is printed on a terminal."""
-    ours, theirs = pty.openpty()
-    clear = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "parakh", *arguments],
-        stdin=theirs, stdout=theirs, stderr=theirs, env={**clear, "TERM": "xterm-256color", **environment},
-    ) as process:  # fmt: skip
-        os.close(theirs)
-        said = b""
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:
-                break
-            if not piece:
-                break
-            said += piece
-        process.wait(timeout=60)
-    os.close(ours)
-    return said.decode("utf-8", "replace")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow.parquet as pq
 import pytest
+from terminal import on_terminal
 
+from parakh.cli.console import width
 from parakh.cli.main import FOUND_PROBLEMS, OK, WRONG_USE, run
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "card-payments"
@@ -273,3 +277,16 @@ def test_the_demo_runs_without_a_terminal_and_writes_its_page(here: Path) -> Non
     assert page.count('<article class="story">') == 3
     assert "30,000 events of a fintech" in page
     assert (here / "demo/shop/parakh.toml").is_file()
+
+
+def test_the_demo_is_live_on_a_terminal(here: Path) -> None:
+    arguments = ["demo", "--folder", "demo", "--events", "20000", "--seed", "3", "--fast"]
+    code, said = on_terminal(arguments, columns=90, folder=here)
+    assert code == OK, said[-2000:]
+    plain = click.unstyle(said)
+    for words in ("latest stops", "fraud caught", "good stopped", "in truth", "events/s", "demo/report.html"):
+        assert words in plain, words
+    assert "Traceback" not in plain
+    printed = [line for line in re.split(r"[\r\n]+", plain) if "\x1b" not in line]
+    own = [line for line in printed if "parakh diff" not in line and "--events" not in line]
+    assert max(map(width, own)) <= 90

@@ -27,13 +27,14 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def command(project: Path, check: bool, show_diff: bool, as_json: bool) -> int:
     """Format the YAML files of PROJECT: order of keys and spacing. Comments and quotes stay; meaning never changes."""
+    from parakh.project.folder import definition_files
     from parakh.project.format import format_text
 
     console = Console.stdout()
     errors = Console.stderr()
     changed: list[Path] = []
     unreadable: list[Problem] = []
-    paths = [path for path in sorted(project.rglob("*")) if path.suffix in (".yaml", ".yml") and path.is_file()]
+    paths = definition_files(project)
     for path in paths:
         try:
             before = path.read_bytes().decode("utf-8")

@@ -73,7 +73,7 @@ class LiveView:
             from rich.console import Console as RichConsole
             from rich.live import Live
 
-            rich = RichConsole(file=self.console.stream, no_color=not self.console.color)
+            rich = RichConsole(file=self.console.stream, no_color=not self.console.color, force_terminal=True)
             self._live = Live(self._draw(), console=rich, refresh_per_second=8, transient=True)
             self._live.start()
         self._left = time.monotonic()

@@ -75,7 +75,7 @@ class Bar:
             TaskProgressColumn(),
             TextColumn("{task.fields[words]}"),
             TimeRemainingColumn(compact=True),
-            console=RichConsole(file=self._console.stream, no_color=not self._console.color),
+            console=RichConsole(file=self._console.stream, no_color=not self._console.color, force_terminal=True),
             transient=True,
             expand=True,
         )
