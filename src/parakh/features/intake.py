@@ -12,7 +12,7 @@ import numpy as np
 from parakh.features.answers import answer
 from parakh.features.measures import put_value
 from parakh.features.memory import load, number, part, store, word
-from parakh.features.repeats import is_first, is_last, link, stretch_links, unlink
+from parakh.features.repeats import hash_is_full, is_first, is_last, link, stretch_links, unlink
 from parakh.features.rings import index_records, order_key, shift_places, upper
 from parakh.features.slots import slot_of
 from parakh.features.tables import (
@@ -26,8 +26,6 @@ from parakh.features.tables import (
     GROUP_BITS_COUNT,
     GROUP_INITIAL_BITS,
     GROUP_INPUTS,
-    HASH_MASK,
-    HASH_USED,
     HISTORY_RECORDS,
     INPUT_ARGUMENT,
     INPUT_FILTER,
@@ -174,7 +172,7 @@ def take_event(
 def take_label(c: Any, p: Any, h: Any, hc: Any, update: Any) -> Any:
     """Lets an accepted label change what depends on it in one history, or says what that needs."""
     links = load(h + 8 * LINK_COUNT)
-    if links != 0 and (load(c + 8 * HASH_USED) + links) * 10 > (load(c + 8 * HASH_MASK) + 1) * 7:
+    if links != 0 and hash_is_full(c, links):
         store(c + 8 * AMOUNT, links)
         return NEED_HASH
     effect = p + 8 * load(h + 8 * LABELS)

@@ -7,13 +7,28 @@ kernels that own a table reserve its room before they write (`state.py` grows it
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["kernel", "load", "load8", "load32", "number", "part", "prefetch", "store", "store8", "store32", "word"]
+__all__ = [
+    "kernel",
+    "load",
+    "load8",
+    "load32",
+    "number",
+    "part",
+    "prefetch",
+    "sources_digest",
+    "store",
+    "store8",
+    "store32",
+    "word",
+]
 
 _compile: Any = njit  # its stub does not know the options that begin with `_` and `no_`
 _OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
@@ -21,6 +36,18 @@ kernel: Any = _compile(cache=True, **_OPTIONS)
 """The decorator of what Python calls; division by zero gives infinity or NaN, as in NumPy."""
 part: Any = _compile(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
 """The decorator of what only kernels call: without the wrappers for Python, which take as long to compile again."""
+
+
+def sources_digest() -> int:
+    """A number that changes with the text of any kernel of this package.
+
+    Numba keeps compiled code until the one file that it stands in changes, whatever else it calls. An entry that closes
+    over this number is compiled again when any of them does.
+    """
+    digest = hashlib.blake2b(digest_size=7)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return int.from_bytes(digest.digest(), "big")
 
 
 def _reader(bits: int) -> Any:

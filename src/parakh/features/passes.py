@@ -14,7 +14,7 @@ import numpy as np
 from parakh.features.answers import copy_features, empty_features
 from parakh.features.intake import take_label, visit
 from parakh.features.keys import prepare
-from parakh.features.memory import kernel, load, part, prefetch, store
+from parakh.features.memory import kernel, load, part, prefetch, sources_digest, store
 from parakh.features.slots import forget_all_expired, make_slot, reserve, slot_of
 from parakh.features.tables import (
     ARENA,
@@ -58,6 +58,7 @@ from parakh.features.tables import (
     SLOT_RING,
     SLOT_TAIL,
     SLOT_TIME,
+    SOURCES,
     STRIDE,
     TYPE_GROUPS,
     TYPE_WIDTH,
@@ -71,41 +72,45 @@ from parakh.features.windows import advance
 __all__ = ["run"]
 
 
-@kernel
-def run(control: Any, program: Any, entries: Any, words: Any, flags: Any, labels: Any, bounds: Any) -> Any:
-    """Goes over a batch from where the control says; returns what it needs to go on, NEED_NOTHING at the end.
+def _entry(sources: int) -> Any:
+    @kernel
+    def run(control: Any, program: Any, entries: Any, words: Any, flags: Any, labels: Any, bounds: Any) -> Any:
+        """Goes over a batch from where the control says; returns what it needs to go on, NEED_NOTHING at the end.
 
-    entries: int64[n, ENTRY_WIDTH] in log order; words: int64[slots, rows], the frame; flags: uint8[rows];
-    labels: int64[updates, ...]; bounds: int64[calendars, n], the microsecond before each calendar window begins.
-    """
-    c = np.int64(control.ctypes.data)
-    p = np.int64(program.ctypes.data)
-    keys = load(p + 8 * PROGRAM_KEYS)
-    if load(c + 8 * PASS) < 0:
-        need = prepare(c, p, entries, words, labels)
-        if need != NEED_NOTHING:
-            store(c + 8 * NEED, need)
-            return need
-        store(c + 8 * PASS, 0)
-        store(c + 8 * NEXT, 0)
-        store(c + 8 * RUNNING_CLOCK, load(c + 8 * CLOCK))
-    last = load(p + 8 * PROGRAM_HISTORY_COUNT)
-    for history in range(load(c + 8 * PASS), last):
-        need = over_history(c, p, history, keys, entries, words, flags, labels, bounds)
-        if need != NEED_NOTHING:
-            store(c + 8 * PASS, history)
-            store(c + 8 * NEED, need)
-            return need
-        if history + 1 < last:
+        entries: int64[n, ENTRY_WIDTH] in log order; words: int64[slots, rows], the frame; flags: uint8[rows];
+        labels: int64[updates, ...]; bounds: int64[calendars, n], the microsecond before each calendar window begins.
+        """
+        c = np.int64(control.ctypes.data)
+        p = np.int64(program.ctypes.data)
+        store(c + 8 * SOURCES, sources)
+        keys = load(p + 8 * PROGRAM_KEYS)
+        if load(c + 8 * PASS) < 0:
+            need = prepare(c, p, entries, words, labels)
+            if need != NEED_NOTHING:
+                store(c + 8 * NEED, need)
+                return need
+            store(c + 8 * PASS, 0)
             store(c + 8 * NEXT, 0)
             store(c + 8 * RUNNING_CLOCK, load(c + 8 * CLOCK))
-    if last == 0:
-        for i in range(entries.shape[0]):
-            if entries[i, ENTRY_KIND] < LABEL_ENTRY:
-                store(c + 8 * RUNNING_CLOCK, max(load(c + 8 * RUNNING_CLOCK), entries[i, ENTRY_TIME]))
-    store(c + 8 * CLOCK, load(c + 8 * RUNNING_CLOCK))
-    store(c + 8 * SEQUENCE, load(c + 8 * SEQUENCE) + entries.shape[0])
-    return NEED_NOTHING
+        last = load(p + 8 * PROGRAM_HISTORY_COUNT)
+        for history in range(load(c + 8 * PASS), last):
+            need = over_history(c, p, history, keys, entries, words, flags, labels, bounds)
+            if need != NEED_NOTHING:
+                store(c + 8 * PASS, history)
+                store(c + 8 * NEED, need)
+                return need
+            if history + 1 < last:
+                store(c + 8 * NEXT, 0)
+                store(c + 8 * RUNNING_CLOCK, load(c + 8 * CLOCK))
+        if last == 0:
+            for i in range(entries.shape[0]):
+                if entries[i, ENTRY_KIND] < LABEL_ENTRY:
+                    store(c + 8 * RUNNING_CLOCK, max(load(c + 8 * RUNNING_CLOCK), entries[i, ENTRY_TIME]))
+        store(c + 8 * CLOCK, load(c + 8 * RUNNING_CLOCK))
+        store(c + 8 * SEQUENCE, load(c + 8 * SEQUENCE) + entries.shape[0])
+        return NEED_NOTHING
+
+    return run
 
 
 @part
@@ -260,3 +265,7 @@ def look_ahead(
             for _ in range(load(h + 8 * WINDOW_COUNT)):
                 prefetch(base + (load(s + 8 * load(w + 8 * WINDOW_LOW)) & mask) * step)
                 w += 8 * WINDOW_WIDTH
+
+
+run: Any = _entry(sources_digest())
+"""`run(control, program, entries, words, flags, labels, bounds)`: see `_entry`."""

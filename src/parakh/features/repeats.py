@@ -1,8 +1,8 @@
 """Equal values of one key, linked: each record knows how far back and how far ahead the same value stands.
 
 A value is new to a window when the one before it lies outside, and leaves it when the one after it does: distinct
-counts are kept by steps of one, for every window from the same links. One hash table over all keys has where each value
-of each key stood last.
+counts are kept by steps of one, for every window from the same links. Where a value stood last is looked for in the
+records of a small ring; for the keys with larger ones, a hash table over all keys has it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from parakh.features.tables import (
     LINKS,
     LOW30,
     LOW32,
+    NONE,
     NULL,
     SLOT_HEAD,
     SLOT_MASK,
@@ -27,7 +28,29 @@ from parakh.features.tables import (
     STRIDE,
 )
 
-__all__ = ["distinct_between", "forget_values", "is_first", "is_last", "link", "rehash", "stretch_links", "unlink"]
+__all__ = [
+    "HASHED",
+    "distinct_between",
+    "forget_values",
+    "hash_is_full",
+    "is_first",
+    "is_last",
+    "link",
+    "rehash",
+    "remember_values",
+    "stretch_links",
+    "unlink",
+]
+
+
+HASHED = 63
+"""The least mask of a ring whose values stand in the hash."""
+
+
+@part
+def hash_is_full(c: Any, links: Any) -> Any:
+    """Whether there is no room for a ring that begins to be hashed."""
+    return (load(c + 8 * HASH_USED) + links * (HASHED + 1)) * 4 > (load(c + 8 * HASH_MASK) + 1) * 3
 
 
 @part
@@ -106,17 +129,28 @@ def link(c: Any, h: Any, s: Any, at: Any, number: Any, place: Any, value: Any) -
     if value == NULL:
         store(here, 0)
         return
-    identity = identity_of(c, s, number)
     head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
-    entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity)
-    held = load(entry + 8)
-    if held == 0:
-        store(entry, value)
-        store(entry + 8, (identity << 30) | (place & LOW30))
-        store(c + 8 * HASH_USED, load(c + 8 * HASH_USED) + 1)
+    entry, last = NONE, head - 1
+    if mask >= HASHED:
+        identity = identity_of(c, s, number)
+        entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity)
+        held = load(entry + 8)
+        if held == 0:
+            store(entry, value)
+            store(c + 8 * HASH_USED, load(c + 8 * HASH_USED) + 1)
+            store(entry + 8, (identity << 30) | (place & LOW30))
+        else:
+            last = tail - ((tail - held) & LOW30)
+            if last < place:
+                store(entry + 8, (identity << 30) | (place & LOW30))
+    else:
+        for i in range(tail - 1, head - 1, -1):
+            if i != place and load(base + 8 * ((i & mask) * stride + at - 1)) == value:
+                last = i
+                break
+    if last < head:
         store(here, 0)
         return
-    last = tail - ((tail - held) & LOW30)
     back, ahead = place - last, 0
     if last > place:
         following = last
@@ -129,8 +163,6 @@ def link(c: Any, h: Any, s: Any, at: Any, number: Any, place: Any, value: Any) -
         ahead = following - place
         store(a, (ahead << 32) | (load(a) & LOW32))
         back = back - ahead if back != 0 else 0
-    else:
-        store(entry + 8, (identity << 30) | (place & LOW30))
     store(here, (back << 32) | ahead)
     if back != 0 and place - back >= head:
         a = base + 8 * (((place - back) & mask) * stride + at)
@@ -149,7 +181,7 @@ def unlink(c: Any, h: Any, s: Any, at: Any, number: Any, place: Any, value: Any)
     if ahead != 0:
         a = base + 8 * (((place + ahead) & mask) * stride + at)
         store(a, ((back + ahead if back != 0 else 0) << 32) | (load(a) & LOW32))
-    else:
+    elif mask >= HASHED:
         identity = identity_of(c, s, number)
         entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity)
         if held_before:
@@ -182,21 +214,38 @@ def stretch_links(c: Any, p: Any, h: Any, s: Any, place: Any) -> Any:
                 if i - back >= head:
                     b = base + 8 * (((i - back) & mask) * stride + at)
                     store(b, load(b) + 1)
-            if both & LOW32 == 0:
+            if mask >= HASHED and both & LOW32 == 0:
                 entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity)
                 store(entry + 8, (identity << 30) | ((i + 1) & LOW30))
 
 
 @part
 def forget_values(c: Any, p: Any, h: Any, s: Any, i: Any) -> Any:
-    """Takes the values of the oldest record out of the hash where no later record has them."""
+    """Takes the values of a record out of the hash where no later record has them."""
     base, mask, stride = ring_of(c, h, s)
+    if mask < HASHED:
+        return
     for number in range(load(h + 8 * LINK_COUNT)):
         a = base + 8 * ((i & mask) * stride + load(p + 8 * (load(h + 8 * LINKS) + number)))
         value = load(a - 8)
         if value != NULL and load(a) & LOW32 == 0:
             entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity_of(c, s, number))
             remove(c, entry)
+
+
+@part
+def remember_values(c: Any, p: Any, h: Any, s: Any, i: Any) -> Any:
+    """Enters the values of a record into the hash where no later record has them. The hash has room."""
+    base, mask, stride = ring_of(c, h, s)
+    for number in range(load(h + 8 * LINK_COUNT)):
+        a = base + 8 * ((i & mask) * stride + load(p + 8 * (load(h + 8 * LINKS) + number)))
+        value = load(a - 8)
+        if value != NULL and load(a) & LOW32 == 0:
+            identity = identity_of(c, s, number)
+            entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity)
+            store(entry, value)
+            store(entry + 8, (identity << 30) | (i & LOW30))
+            store(c + 8 * HASH_USED, load(c + 8 * HASH_USED) + 1)
 
 
 @part

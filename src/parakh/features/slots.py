@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 
 from parakh.features.memory import load, part, store
-from parakh.features.repeats import forget_values
+from parakh.features.repeats import HASHED, forget_values, hash_is_full, remember_values
 from parakh.features.rings import clear_slot, free_list, grow_ring, low_end, new_slot, ring_words, room_for, size_class
 from parakh.features.tables import (
     AMOUNT,
     ARENA,
-    HASH_MASK,
-    HASH_USED,
     HEADER,
     HISTORY_KEYS,
     HISTORY_RECORDS,
@@ -38,7 +36,7 @@ from parakh.features.tables import (
     WHICH,
 )
 
-__all__ = ["forget_all_expired", "make_slot", "reserve", "slot_of"]
+__all__ = ["FOR_SLOTS", "drop_expired", "forget_all_expired", "make_slot", "move_ring", "reserve", "slot_of"]
 
 SMALLEST_MASK = np.int64(1)  # two records: one, and the totals
 FOR_SLOTS = np.int64(0)
@@ -77,7 +75,7 @@ def make_slot(c: Any, p: Any, h: Any, hc: Any, history: Any, code: Any) -> Any:
 def reserve(c: Any, p: Any, h: Any, hc: Any, history: Any, s: Any, forgotten: Any) -> Any:
     """Makes room for one more record and its links, or says what that needs."""
     links = load(h + 8 * LINK_COUNT)
-    if links != 0 and (load(c + 8 * HASH_USED) + links) * 10 > (load(c + 8 * HASH_MASK) + 1) * 7:
+    if links != 0 and hash_is_full(c, links):
         store(c + 8 * AMOUNT, links)
         return NEED_HASH
     mask = load(s + 8 * SLOT_MASK)
@@ -85,7 +83,7 @@ def reserve(c: Any, p: Any, h: Any, hc: Any, history: Any, s: Any, forgotten: An
         return NEED_NOTHING
     drop_expired(c, p, h, hc, s, forgotten)
     used = load(s + 8 * SLOT_TAIL) - load(s + 8 * SLOT_HEAD) + 2
-    if used <= mask + 1 and (mask < 15 or used <= (mask + 1) // 4 * 3):
+    if used <= mask + 1 and (mask < 15 or used <= (mask + 1) // 8 * 7):
         return NEED_NOTHING
     wider = 2 * mask + 1
     words = ring_words(h, wider)
@@ -94,8 +92,22 @@ def reserve(c: Any, p: Any, h: Any, hc: Any, history: Any, s: Any, forgotten: An
             return NEED_NOTHING
         store(c + 8 * AMOUNT, words)
         return NEED_ARENA
-    grow_ring(c, p, h, history, s, wider)
+    move_ring(c, p, h, history, s, wider)
     return NEED_NOTHING
+
+
+@part
+def move_ring(c: Any, p: Any, h: Any, history: Any, s: Any, mask: Any) -> Any:
+    """Gives a slot a ring of another capacity; small rings have no values in the hash."""
+    old = load(s + 8 * SLOT_MASK)
+    crosses = load(h + 8 * LINK_COUNT) != 0 and (old < HASHED) != (mask < HASHED)
+    if crosses and mask < old:
+        for i in range(load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)):
+            forget_values(c, p, h, s, i)
+    grow_ring(c, p, h, history, s, mask)
+    if crosses and mask > old:
+        for i in range(load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)):
+            remember_values(c, p, h, s, i)
 
 
 @part

@@ -29,7 +29,7 @@ __all__ = ["Entries", "FeatureState"]
 Words = npt.NDArray[np.int64]
 
 _FIRST_WORDS = 1 << 12
-_DOUBLE_UNTIL = 1 << 24  # words; larger arrays grow by a quarter
+_DOUBLE_UNTIL = 1 << 20  # words; larger arrays grow by an eighth: they are moved by the system, not copied
 _NO_LABELS = np.zeros((1, t.LABEL_CODES), np.int64)
 _NO_BOUNDS = np.zeros((1, 1), np.int64)
 
@@ -338,7 +338,7 @@ class FeatureState:
 
 
 def _grown(words: int) -> int:
-    return 2 * words if words < _DOUBLE_UNTIL else words + words // 4
+    return 2 * words if words < _DOUBLE_UNTIL else words + words // 8
 
 
 def _owned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

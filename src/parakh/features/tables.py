@@ -57,8 +57,9 @@ LATE_BIT = 256
     NEED,
     WHICH,
     AMOUNT,
+    SOURCES,  # which kernels wrote the state
     CONTROL_FIXED,
-) = range(19)
+) = range(20)
 
 # What a kernel needs before it can go on.
 NEED_NOTHING, NEED_ARENA, NEED_HASH, NEED_SLOTS, NEED_PAIRS, NEED_HELD = range(6)
