@@ -20,7 +20,7 @@ from parakh.decisions.decisions import Decision, Decisions, Part, arrow_schema
 from parakh.decisions.definition import ProjectLike
 from parakh.decisions.labelling import Labelling, Placed
 from parakh.decisions.plan import Plan, TypePlan, compile_intake, compile_plan
-from parakh.decisions.policy import LATE
+from parakh.decisions.policy import DEGRADED, LATE
 from parakh.errors import InputError, ProjectError, StateLimitError
 from parakh.events.chunks import Chunk, JsonLines
 from parakh.events.ids import IdIndex
@@ -31,6 +31,7 @@ from parakh.events.reasons import Reason
 from parakh.events.sources import Columns, memory_source, open_source
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD
+from parakh.features.labels import null_word
 from parakh.features.reads import key_fields
 from parakh.features.state import Entries, FeatureState
 
@@ -47,6 +48,8 @@ class Engine:
 
     `batch_size` bounds how many events are worked on at once; it changes speed, never an answer. `started_us` is when
     the run began (microseconds UTC): events more than five minutes ahead of it are quarantined; None takes any.
+    Where the state would outgrow `[limits] state`, a replay stops with StateLimitError; with `live` the engine goes on
+    without windows: features are NULL, the policy's fallback stands in, decisions are degraded, and `full` says why.
 
     >>> from parakh.decisions.engine import Engine
     >>> from parakh.project.project import Project
@@ -61,6 +64,7 @@ class Engine:
         batch_size: int = 4096,
         started_us: int | None = None,
         quarantine: Quarantine | None = None,
+        live: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ValueError("a batch has at least one event")
@@ -76,6 +80,8 @@ class Engine:
         self.quarantine = quarantine or Quarantine()
         self.admission = Admission(project.definitions.settings.lateness_us, self.quarantine)
         self.labelling = Labelling(project.definitions.settings.lateness_us)
+        self.full: StateLimitError | None = None
+        self._live = live
         self._unswept = 0
         self._frame()
 
@@ -167,7 +173,7 @@ class Engine:
             self.plan.types[part.type_index].ingest.run(self.words, part.start, part.stop, flags)
         if admitted.late_count:
             flags[admitted.rows[admitted.late]] |= LATE
-        self._read_windows(admitted, placed)
+        self._look_back(admitted, placed)
         decided = [self._decide(part, batch, admitted) for part in batch.parts]
         self._unswept += batch.count
         if self._unswept >= _SWEEP_AFTER:
@@ -199,6 +205,23 @@ class Engine:
             self.quarantine.add(Reason.UNKNOWN_EVENT, source="labels", line=place + 1, raw=b"")
         self.labelling.forsaken.clear()
         return placed
+
+    def _look_back(self, admitted: Admitted, placed: Placed | None) -> None:
+        """The windows, as long as there is room for them."""
+        try:
+            if self.full is None:
+                self._read_windows(admitted, placed)
+        except StateLimitError as error:
+            if not self._live:
+                raise
+            self.full = error
+        if self.full is None:
+            return
+        self._flags[admitted.rows] |= DEGRADED
+        for plan in self.plan.types:
+            mine = admitted.rows[admitted.kinds == plan.index]
+            for column in plan.features:
+                self.words[column.slot, mine] = null_word(column.type)
 
     def _read_windows(self, admitted: Admitted, placed: Placed | None) -> None:
         """Every feature of every new event, into the frame; labels act at their places between."""
@@ -271,6 +294,8 @@ class Engine:
                 inputs = x
         plan.rules.run(words, start, stop, flags)
         judgement = plan.judge.judge(words, start, stop, flags)
+        if self.full is not None:
+            plan.judge.fall_back(judgement)
 
         # The new events of this part, in log order, and their places among all that are decided.
         mine: Any = slice(None)
@@ -333,12 +358,15 @@ class Engine:
 
     def _bound(self) -> None:
         bound = self.plan.definitions.settings.state_bytes
-        if self.nbytes > bound:
-            raise StateLimitError(
+        if self.nbytes > bound and self.full is None:
+            error = StateLimitError(
                 f"the state holds {self.nbytes / 2**30:.2f} GB, more than the project allows ({bound / 2**30:.2f} GB): "
                 f"{len(self.ids):,} ids, {self.state.records:,} records of {self.state.keys:,} keys, "
                 f"{len(self.strings):,} texts; raise [limits] state in parakh.toml, or shorten windows or the horizon"
             )
+            if not self._live:
+                raise error
+            self.full = error
 
     def _type(self, name: str | None) -> TypePlan:
         types = self.plan.by_name

@@ -22,6 +22,7 @@ from parakh.events.definition import EventType
 from parakh.expressions.check import Typed
 from parakh.expressions.columns import Column, Layout
 from parakh.expressions.lists import ListIndex, TableIndex
+from parakh.expressions.parse import parse
 from parakh.expressions.program import Program, ProgramBuilder, References
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NUMBER
@@ -55,6 +56,7 @@ class TypePlan:
     writer: Writer
     score: ModelPlan | None
     conditions: tuple[Typed, ...]  # of the judge's rules, in their order
+    features: tuple[Column, ...]  # in the frame
     kept: NDArray[np.int64]  # slots that outlive the batch: features, then shadow scores
 
 
@@ -79,6 +81,8 @@ class Intake:
         """Whether a project takes in events and keeps features just as this one does."""
         mine = (self.events, self.entities, self.settings)
         if mine != (definitions.events, definitions.entities, definitions.settings):
+            return False
+        if any(_wanted(definitions, event) - self.layouts[event.name].columns.keys() for event in self.events):
             return False
         # What a `where` looks up may change its rows, but not its types.
         types: dict[str, Any] = {item.name: (item.type, {}) for item in definitions.lists}
@@ -127,7 +131,7 @@ def compile_intake(definitions: Definitions, strings: Strings, *, started_us: in
     builders: dict[str, ProgramBuilder] = {}
     for event in definitions.events:
         layout = layouts[event.name] = Layout()
-        lay_out(event, layout)
+        lay_out(event, layout, _wanted(definitions, event))
         decoders[event.name] = Decoder(
             event, layout, strings, started_us=started_us, earliest_us=definitions.settings.earliest_us
         )
@@ -254,8 +258,29 @@ def _plan_type(
         writer=Writer(schema),
         score=score,
         conditions=expressions,
+        features=features,
         kept=np.array(kept, np.int64),
     )
+
+
+def _wanted(definitions: Definitions, event: EventType) -> set[str]:
+    """The fields that are laid out: all but an id that nothing reads, as ids would fill the dictionary of strings."""
+    fields = {item.name for item in event.fields}
+    if event.id not in fields or event.field(event.id).entity is not None:
+        return fields
+    texts = [text for _, text in event.derive]
+    keys: list[str] = []
+    for entity in definitions.entities:
+        keys += entity.parts
+        for feature in entity.features:
+            keys += feature.by or ()
+            texts += [text for text in (feature.aggregate.argument, feature.where) if text]
+    texts += [text for item in definitions.signals for _, text in item.define]
+    texts += [rule.when for rule in definitions.rules]
+    texts += [band.when for policy in definitions.policies for band in policy.bands]
+    inputs = [name for model in definitions.models for name in model.inputs]
+    read = {*keys, *inputs, *(name for text in texts for name in parse(text).names)}
+    return fields if event.id in read else fields - {event.id}
 
 
 def _typed(names: Names, text: str, scope: Any) -> Typed:

@@ -70,6 +70,8 @@ class Judge:
             ("otherwise", policy.otherwise.word),
         )
         self._words = max(1, -(-len(rules) // 64))
+        self._others = len(self.deciders) - len(rules)
+        self._fallback = int(policy.fallback)
         live = [(_LIVE if rule.mode is Mode.LIVE else 0) | (_OVERRIDE if rule.override else 0) for rule in rules]
         self._arguments = (
             np.array(rule_slots, np.int64),
@@ -93,6 +95,13 @@ class Judge:
         )
         _judge(words, start, stop, flags, *self._arguments, result.outcome, result.won, result.hits, result.unknown)
         return result
+
+    def fall_back(self, judgement: Judgement) -> None:
+        """Let the fallback stand in where nothing more severe, and no override, was asked for."""
+        overriding = np.array([*(rule.override for rule in self.rules), *([False] * self._others)])
+        give_way = (judgement.outcome < self._fallback) & ~overriding[judgement.won]
+        judgement.outcome[give_way] = self._fallback
+        judgement.won[give_way] = len(self.deciders) - 2
 
 
 @kernel
