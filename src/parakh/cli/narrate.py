@@ -102,7 +102,12 @@ def narrate(
             decision = _decision(decisions, found)
             if decision is not None:
                 stories[found.hash] = teller.tell(
-                    decision, found.words, found.past, every_feature=every_feature, truth=wanted[found.hash]
+                    decision,
+                    found.words,
+                    found.fields,
+                    found.past,
+                    every_feature=every_feature,
+                    truth=wanted[found.hash],
                 )
         taken += batch.count
         if bar is not None:
@@ -136,7 +141,7 @@ def _columns(definitions: Definitions, name: str) -> Columns:
 def _find(
     definitions: Definitions, paths: Mapping[str, Sequence[str]], wanted: set[Hash]
 ) -> dict[Hash, tuple[str, dict[str, Value]]]:
-    """Of each wanted event its type and the values of its fields that are keys."""
+    """Of each wanted event its type and the values of its fields."""
     found: dict[Hash, tuple[str, dict[str, Value]]] = {}
     high = np.array([item[0] for item in wanted], np.uint64)
     for name, files in paths.items():
@@ -163,11 +168,12 @@ def _find(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A wanted event as it came: its row of the frame and the events behind it."""
+    """A wanted event as it came: its row of the frame, its fields and the events behind it."""
 
     hash: Hash
     event_type: str
     words: NDArray[np.int64]
+    fields: Mapping[str, Value]
     past: dict[str, Past]
 
 
@@ -193,6 +199,7 @@ class _Wanted:
     """A decision that is waited for: which rows of which type share a key with it."""
 
     event_type: str
+    fields: Mapping[str, Value]
     selectors: dict[int, list[tuple[tuple[int, int], ...]]]  # type index -> ways to match, each ((slot, word), ...)
     kept: dict[int, _Kept] = field(default_factory=dict)
 
@@ -215,14 +222,14 @@ class _Watch:
         self._labels: dict[tuple[Hash, int], tuple[int, int]] = {}  # (event, label) -> (rank, word)
         self._width = [self._ingested(item) for item in plan.types]
         self.missing = {
-            hash: _Wanted(name, self._selectors(plan.by_name[name], values, strings))
+            hash: _Wanted(name, values, self._selectors(plan.by_name[name], values, strings))
             for hash, (name, values) in keys.items()
         }
 
     def _ingested(self, item: TypePlan) -> int:
         """How many slots hold the fields and derived values of a type."""
         names = self._names.ingest(item.event).columns
-        return 1 + max(item.layout[name].slot for name in names)
+        return 1 + max(item.layout[name].slot for name in names if name in item.layout)
 
     def _selectors(
         self, plan: TypePlan, values: Mapping[str, Value], strings: Strings
@@ -333,7 +340,7 @@ class _Watch:
             mine = np.flatnonzero((hashes[:, 0] == np.uint64(hash[0])) & (hashes[:, 1] == np.uint64(hash[1])))
             current = int(mine[-1]) if index == part.type_index and mine.size else -1
             past[event.name] = Past(np.concatenate(kept.words, axis=1), self._known_labels(event, hashes), current)
-        return _Found(hash, wanted.event_type, view.words[:, row].copy(), past)
+        return _Found(hash, wanted.event_type, view.words[:, row].copy(), wanted.fields, past)
 
     def _label(self, view: _View, until: int) -> None:
         """Take the labels that stand before an entry and were not taken yet."""
@@ -358,7 +365,8 @@ class _Watch:
     def _of_key(self, type_index: int, entity: str, key: int) -> set[Hash]:
         """The events of a type set aside so far that carry a key."""
         plan = self._plan.types[type_index]
-        slots = [plan.layout[item.name].slot for item in plan.event.carrying(entity)]
+        carrying = [item.name for item in plan.event.carrying(entity) if item.name in plan.layout]
+        slots = [plan.layout[name].slot for name in carrying]
         found: set[Hash] = set()
         for wanted in self.missing.values():
             kept = wanted.kept.get(type_index, _Kept())

@@ -69,18 +69,19 @@ class Teller:
         self,
         decision: Decision,
         words: NDArray[np.int64],
+        fields: Mapping[str, Value],
         past: Mapping[str, Past],
         *,
         every_feature: bool = False,
         truth: str = "",
     ) -> Story:
-        """The story of a decision whose row of the frame is `words`.
+        """The story of a decision whose row of the frame is `words`; `fields` are all that the event had.
 
         Timelines show the windows that mattered: those of features that hitting rules or the strongest inputs of the
         score read; with `every_feature` all.
         """
         plan = self.plan.by_name[decision.event_type]
-        values = {
+        values = dict(fields) | {
             name: from_word(int(words[column.slot]), column.type, self.strings)
             for name, column in plan.layout.columns.items()
             if column.slot < words.size
@@ -99,7 +100,7 @@ class Teller:
             outcome=decision.outcome,
             decided_by=_decided(kind, name, plan),
             score=decision.score,
-            facts=self._facts(plan.event, plan.layout, values),
+            facts=_facts(plan.event, fields),
             reasons=self._reasons(plan, decision, rules),
             timelines=self._timelines(plan, values, past, time_us, names),
             rules=tuple((name, truth, clauses) for name, truth, clauses, _ in rules),
@@ -107,10 +108,6 @@ class Teller:
             contributions=tuple(contributions[:_MOST_CONTRIBUTIONS]),
             truth=truth,
         )
-
-    def _facts(self, event: EventType, layout: Layout, values: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
-        names = [item.name for item in event.fields if item.name not in (event.id, event.time)]
-        return tuple((name, shown(values.get(name), layout[name].type)) for name in names if name in layout)
 
     def _rules(
         self, plan: TypePlan, decision: Decision, values: Mapping[str, Value], time_us: int
@@ -205,7 +202,7 @@ class Teller:
         for (entity, key), strips in gathered.items():
             ordered = sorted(strips.values(), key=_by_length)
             role = f"{entity} ({key[0]})" if len(key) == 1 and key[0] != entity else entity
-            text = " · ".join(shown(values.get(name), plan.layout[name].type) for name in key)
+            text = " · ".join(shown(values.get(name), plan.event.field(name).type) for name in key)
             timelines.append(Timeline(entity=role, key=text, strips=tuple(ordered)))
         return tuple(timelines)
 
@@ -317,11 +314,16 @@ class Teller:
         for item in plan.event.fields:
             if item.entity or item.name in (plan.event.id, plan.event.time) or len(parts) == 3:
                 continue
-            if item.type.kind in (Kind.MONEY, Kind.STRING):
+            if item.type.kind in (Kind.MONEY, Kind.STRING) and item.name in plan.layout:
                 column = plan.layout[item.name]
                 text = shown(from_word(int(words[column.slot]), column.type, self.strings), column.type)
                 parts.insert(0, text) if item.type.kind is Kind.MONEY else parts.append(text)
         return ", ".join(parts)
+
+
+def _facts(event: EventType, fields: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
+    names = [item.name for item in event.fields if item.name not in (event.id, event.time)]
+    return tuple((name, shown(fields.get(name), event.field(name).type)) for name in names)
 
 
 def _frauds(event: EventType, past: Past) -> list[bool | None]:
