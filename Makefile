@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check bench bench-scale torture fmt schemas clean
+.PHONY: help setup demo test check bench bench-scale torture fmt docs clean
 
 help:
 	@echo "make demo         install, simulate 200,000 events, watch them being judged"
@@ -11,6 +11,7 @@ help:
 	@echo "make check        what CI runs: format, lint, types, import contracts, tests"
 	@echo "make bench        speed against its peers, written to benchmarks/results.md"
 	@echo "make bench-scale  5 million keys, 50 million records"
+	@echo "make docs         the schemas and the reference, from the code"
 	@echo "make torture      the long random tests"
 
 # The stamp is made anew when the dependencies change.
@@ -58,8 +59,10 @@ fmt: $(VENV)/.dev
 	$(BIN)/ruff format src tests benchmarks examples
 	$(BIN)/ruff check --fix src tests benchmarks examples
 
-schemas: $(VENV)/.dev
+# What is written from the code; tests hold it up to date.
+docs: $(VENV)/.dev
 	$(BIN)/python -m parakh.project.schemas docs/schemas
+	$(BIN)/python -m parakh.cli.reference docs/reference
 
 clean:
 	rm -rf demo out .pytest_cache .mypy_cache .ruff_cache

@@ -66,8 +66,8 @@ def _index() -> str:
 def _project_files() -> str:
     folders = ", ".join(f"{folder}/" for folder in keys.FOLDERS)
     parts = [
-        f"Definitions stand in the YAML files of {folders}. A folder's name is for people: any kind may stand in any of "
-        "them, at any depth, and one file may hold several definitions, separated by `---`. The first key of a "
+        f"Definitions stand in the YAML files of {folders}. A folder's name is for people: any kind may stand in any "
+        "of them, at any depth, and one file may hold several definitions, separated by `---`. The first key of a "
         "definition says its kind. A key that is not listed here is an error.",
         "A length of time is `30s`, `10m`, `1h` or `7d`. A type is one of "
         + _listed(f"`{kind.value}`" for kind in Kind)
@@ -220,7 +220,7 @@ def _expressions() -> str:
         (f"`{FUNCTIONS[name].usage}`" + "".join(f"; also `{other}`" for other in others[name]), meaning)
         for name, meaning in meanings.items()
     ]
-    aggregates = [row for row in _exactly(_AGGREGATE_MEANING, AGGREGATES).values()]
+    aggregates = list(_exactly(_AGGREGATE_MEANING, AGGREGATES).values())
     hints: dict[str, list[str]] = {}
     for name, hint in INSTEAD.items():
         hints.setdefault(hint, []).append(name)
@@ -247,8 +247,10 @@ def _expressions() -> str:
 
 
 def _command_line() -> str:
-    parts = ["Exit codes: 0 all is well, 1 problems were found, 2 the command was used wrongly. 70 is a mistake of "
-             "Parakh's own, 130 an interruption (Ctrl-C). Progress and notes go to stderr, results to stdout."]  # fmt: skip
+    parts = [
+        "Exit codes: 0 all is well, 1 problems were found, 2 the command was used wrongly. 70 is a mistake of Parakh's "
+        "own, 130 an interruption (Ctrl-C). Progress and notes go to stderr, results to stdout."
+    ]
     for name in VERBS:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
