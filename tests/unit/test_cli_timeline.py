@@ -54,7 +54,7 @@ def test_a_drawing_keeps_to_its_columns(columns: int, seed: int) -> None:
     )
     lines = draw([Timeline(entity="card", key="k" * 300, strips=strips)], columns)
     assert max(width(line) for line in lines) <= columns
-    bars = [line for line in lines if "◆" in line]
+    bars = [line for line in lines[:-1] if "◆" in line]
     assert len(bars) == 4
     places = {_plain(line).rindex("◆") for line in bars}
     assert len(places) == 1, "the same moment stands in the same column everywhere"
@@ -62,7 +62,7 @@ def test_a_drawing_keeps_to_its_columns(columns: int, seed: int) -> None:
 
 def test_marks_stand_on_their_own_side_of_an_edge() -> None:
     marks = (Mark(HOUR - 1, "payment"), Mark(HOUR, "payment"))
-    (_, _, line) = draw([Timeline(entity="card", key="c", strips=(strip(marks, HOUR),))], 80)
+    (_, _, line, _) = draw([Timeline(entity="card", key="c", strips=(strip(marks, HOUR),))], 80)
     bar = _plain(line)[13:]
     outside, inside = bar.index("•"), bar.rindex("•")
     assert outside + 1 == inside

@@ -134,7 +134,8 @@ def draw(timelines: Sequence[Timeline], columns: int) -> list[str]:
             said = source
             lines.append(f"  {dim(name)} {bar}  {first}")
             lines += [" " * (name_columns + scale + 5) + more for more in rest]
-    return lines
+    key = "• an event   2-9 so many   # more   ! known as fraud   ◆ this event   ├─┤ the window"
+    return [*lines, dim(" " * (name_columns + 3) + key[: max(0, columns - name_columns - 3)])]
 
 
 def _ticks(axis: Axis, scale: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from parakh.cli.report.charts import legend
 from parakh.cli.report.data import Clause, Contribution, Story
 from parakh.cli.report.html import Markup, element, join
 from parakh.cli.timeline import Axis, Mark, Strip, Timeline, describe
@@ -59,7 +60,9 @@ def _timelines(timelines: Sequence[Timeline]) -> Markup:
         class_="strip head",
         aria_hidden="true",
     )
-    return element("div", *(_timeline(item, axis, scale) for item in timelines), class_="timelines")
+    words = [("past round", "an event"), ("fraud round", "known as fraud by then"), ("current round", "this event")]
+    key = legend([*words, ("shade", "the window")])
+    return element("div", key, *(_timeline(item, axis, scale) for item in timelines), class_="timelines")
 
 
 def _timeline(timeline: Timeline, axis: Axis, scale: Markup) -> Markup:
