@@ -154,8 +154,8 @@ def _report_breakdown(results: Results, found: dict[int, dict[str, float]]) -> N
         table.rows.append((name, *cells))
     table.rows.append(("all", *(f"{sum(us.values()):.2f}" for us in found.values())))
     table.note = (
-        "With a clock around each stage, at the end of the stream. Programs are filters, rules and bands; contributions "
-        "are those of what is not allowed; the rest is Python between the stages."
+        "With a clock around each stage, at the end of the stream. Programs are filters, rules and bands; "
+        "contributions are those of what is not allowed; the rest is Python between the stages."
     )
     results.tables.append(table)
 
@@ -198,7 +198,9 @@ def _report_memory(results: Results, engine: Engine) -> None:
         ("ids", len(engine.ids), engine.ids.nbytes),
     ):
         table.rows.append((name, f"{count:,}", f"{size / 1e6:,.0f}", f"{size / max(count, 1):,.1f}"))
-    table.note = "A payment is a record of its card, one of its device and one of its merchant while a window can see it."
+    table.note = (
+        "A payment is a record of its card, one of its device and one of its merchant while a window can see it."
+    )
     results.tables.append(table)
 
 

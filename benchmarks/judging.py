@@ -91,9 +91,7 @@ def _trees(results: Results, engine: Engine, seconds: float) -> Table:
     held = model.gather(engine.words, 0, min(_FRAMES, engine.counts.accepted)).copy()
     booster = lightgbm.Booster(model_str=model.model.content.decode())
     assert np.array_equal(model.scorer.score(held), _predicted(booster, held)), "scores differ from LightGBM's"
-    table = Table(
-        "100 trees of 31 leaves, microseconds a row", ("batch", "Parakh", "lightgbm predict", "Parakh is")
-    )
+    table = Table("100 trees of 31 leaves, microseconds a row", ("batch", "Parakh", "lightgbm predict", "Parakh is"))
     for size in SIZES:
         places = range(0, len(held) - size + 1, size)
         slices = [held[at : at + size] for at in places]
@@ -120,7 +118,7 @@ def _over(
 
 
 def _us(once: Callable[[], object], other: Callable[[int], None], events: int, seconds: float) -> float:
-    """Microseconds an event of a call, the median over many data; each is run some times, so that clocks cost little."""
+    """Microseconds an event of a call, the median over many data; each is run some times, as clocks cost."""
     repeats = max(1, 256 // events)
     other(0)
     once()

@@ -90,7 +90,9 @@ class Results:
             f"{sum(bool(row.met) for row in asked)} of {len(asked)} targets met. "
             "The ratio is how many times better than its target a figure is.",
         )
-        return "\n".join([f"## {self.title}\n", self.intro + "\n", *(item.markdown() for item in (table, *self.tables))])
+        return "\n".join(
+            [f"## {self.title}\n", self.intro + "\n", *(item.markdown() for item in (table, *self.tables))]
+        )
 
 
 def keep_section(path: Path, markdown: str, *, heading: str) -> None:
@@ -120,8 +122,8 @@ def machine(loads: Iterable[float] = ()) -> str:
     ]
     if max(seen) > 1.5:
         lines.append(
-            "**The machine was busy with other work**: caches and memory were shared, so that figures are worse than on "
-            "an idle one (by up to a half); ratios within the run hold better."
+            "**The machine was busy with other work**: caches and memory were shared, so that figures are worse than "
+            "on an idle one (by up to a half); ratios within the run hold better."
         )
     return "\n".join(lines)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parakh.decisions.decisions import Part
-from parakh.decisions.plan import ModelPlan
 from parakh.decisions.policy import Judge
+from parakh.decisions.scoring import ModelPlan
 from parakh.events.decode import Decoder
 from parakh.events.ids import IdIndex
 from parakh.expressions.program import Program

@@ -130,7 +130,9 @@ def compare(results: Results, *, events: int = EVENTS, quick: bool = False) -> N
         gc.collect()
     rate = windows.taken / windows.cpu_s
     spread = f" ({min(ours) / 1000:,.0f}-{max(ours) / 1000:,.0f} k by quarter)"
-    results.add(Row("windows, 25 exact features, 20 % late, batches of 1,024", f"{rate / 1000:,.0f} k events/s{spread}"))
+    results.add(
+        Row("windows, 25 exact features, 20 % late, batches of 1,024", f"{rate / 1000:,.0f} k events/s{spread}")
+    )
     table = Table("Windows, 25 features, one core", ("engine", "events", "events/s of CPU", "Parakh is", "scope"))
     table.rows.append(("Parakh", f"{windows.taken:,}", f"{rate:,.0f}", "", "all exact, late events too; incremental"))
     for peer, theirs_rate, _ in pieces:
