@@ -37,7 +37,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/parakh demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not torture"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests benchmarks examples
@@ -47,7 +47,7 @@ check: $(VENV)/.dev
 	$(MAKE) test
 
 torture: $(VENV)/.dev
-	PARAKH_TORTURE=1 $(BIN)/python -m pytest -m torture
+	PARAKH_ROUNDS=2000 $(BIN)/python -m pytest -n 2 tests/properties
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run

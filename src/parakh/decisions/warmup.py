@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -45,8 +46,9 @@ def _mark() -> Path:
     facts: list[object] = [version("numba"), version("llvmlite"), _processor()]
     facts += sorted((str(path), path.stat().st_mtime_ns) for path in package.rglob("*.py"))
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    folder = package / "decisions" / "__pycache__"
-    if not folder.exists():
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    folder = Path(chosen) if chosen else package / "decisions" / "__pycache__"
+    if not chosen and not folder.exists():
         folder = Path(tempfile.gettempdir())
     return folder / f"compiled-{digest}"
 
