@@ -5,6 +5,7 @@ Text that comes from events passes through `clean` first: an event must not move
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -178,7 +179,9 @@ class Console:
         return cls._on(sys.stderr)
 
     @classmethod
-    def _on(cls, stream: TextIO) -> Console:
+    def _on(cls, stream: TextIO | None) -> Console:
+        if stream is None:  # closed, as after `>&-`
+            stream = io.StringIO()
         try:
             terminal = stream.isatty()
         except (AttributeError, ValueError):

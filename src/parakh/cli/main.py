@@ -99,7 +99,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         given = list(arguments) if arguments is not None else None
         code = cli.main(args=given, prog_name="parakh", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code if isinstance(code, int) else OK
     except click.exceptions.Exit as leave:
         return leave.exit_code

@@ -66,6 +66,8 @@ class Output:
         self._partial = None if path == "-" else Path(f"{path}.partial")
         target: IO[bytes]
         if self._partial is None:
+            if sys.stdout is None:  # as after `>&-`
+                raise OutputError("standard output is closed; name a file")
             target = sys.stdout.buffer
         else:
             try:
@@ -89,16 +91,18 @@ class Output:
                 self._sink.close()
                 self._file.flush()
             return
-        if kind is not None:
+        try:
+            if kind is None:
+                self._sink.close()
+                self._file.close()
+                os.replace(self._partial, self._path)
+        finally:
+            # After an error, and where the disk is full or OUT a folder only at the very end, nothing stays behind.
             with contextlib.suppress(OSError, pa.ArrowException):
                 self._sink.close()
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
             self._partial.unlink(missing_ok=True)
-            return
-        self._sink.close()
-        if not self._file.closed:
-            self._file.close()
-        os.replace(self._partial, self._path)
 
 
 def open_output(path: str, format: str, schema: pa.Schema) -> Output:

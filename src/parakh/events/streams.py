@@ -47,7 +47,7 @@ class _Plain:
         return block
 
     def close(self) -> None:
-        if self._file is not sys.stdin.buffer:
+        if not _is_standard_input(self._file):
             self._file.close()
 
 
@@ -88,7 +88,7 @@ class _Gunzip:
                 return block
 
     def close(self) -> None:
-        if self._file is not sys.stdin.buffer:
+        if not _is_standard_input(self._file):
             self._file.close()
 
 
@@ -96,6 +96,8 @@ def open_blocks(path: str) -> Blocks:
     """Open a file or standard input (`-`); gzip is told by its first bytes, whatever the name."""
     name = "standard input" if path == STANDARD_INPUT else path
     if path == STANDARD_INPUT:
+        if sys.stdin is None:  # as under a service manager, or after `<&-`
+            raise InputError("standard input is closed; name a file, or send events into the command")
         file: BinaryIO = sys.stdin.buffer
     else:
         try:
@@ -109,6 +111,10 @@ def open_blocks(path: str) -> Blocks:
             break
         begun += more
     return _Gunzip(file, name, begun) if begun == _GZIP else _Plain(file, name, begun)
+
+
+def _is_standard_input(file: BinaryIO) -> bool:
+    return sys.stdin is not None and file is sys.stdin.buffer
 
 
 def _read(file: BinaryIO, name: str, size: int) -> bytes:
