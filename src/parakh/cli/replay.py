@@ -54,8 +54,9 @@ def command(
     loaded = load_project(project)
     sources = named_sources(loaded, events)
     for name in [source.path for source in sources] + ([labels] if labels else []):
-        if out != "-" and Path(name).exists() and Path(out).exists() and Path(name).samefile(out):
-            raise click.BadParameter(f"{out} is an input: it would be overwritten", param_hint="--out")
+        for written in (out, f"{out}.partial") if out != "-" else ():
+            if Path(name).exists() and Path(written).exists() and Path(name).samefile(written):
+                raise click.BadParameter(f"{written} is an input: it would be overwritten", param_hint="--out")
     warming = warm_kernels(errors)
     from parakh.cli.output import format_of, open_output
     from parakh.cli.summary import show_summary, summary_as_data
