@@ -22,11 +22,11 @@ from parakh.decisions.labelling import Labelling, Placed
 from parakh.decisions.plan import Plan, TypePlan, compile_intake, compile_plan
 from parakh.decisions.policy import DEGRADED, LATE
 from parakh.errors import InputError, ProjectError, StateLimitError
-from parakh.events.chunks import Chunk, JsonLines
 from parakh.events.ids import IdIndex
 from parakh.events.labels import LabelRows, LabelSchema, read_labels
 from parakh.events.merge import LABEL, EventPart, LogBatch, Merger, Stream
 from parakh.events.quarantine import Quarantine
+from parakh.events.readers import lines_of
 from parakh.events.reasons import Reason
 from parakh.events.sources import Columns, memory_source, open_source
 from parakh.expressions.strings import Strings
@@ -82,6 +82,7 @@ class Engine:
         self.labelling = Labelling(project.definitions.settings.lateness_us)
         self.full: StateLimitError | None = None
         self._live = live
+        self.keep_forsaken = False  # a replay can read labels that are given up again, and quarantine their bytes
         self._unswept = 0
         self._frame()
 
@@ -116,7 +117,7 @@ class Engine:
     def decide_lines(self, event_type: str, data: bytes) -> Decisions:
         """Decide on lines of JSON of one event type: the short way of a live service; at most `batch_size` lines."""
         plan = self._type(event_type)
-        chunk = _lines(event_type, data)
+        chunk = lines_of(event_type, data)
         if chunk.count > self.batch_size:
             raise InputError(f"{chunk.count:,} events at once; this engine takes {self.batch_size:,}")
         return self.take(LogBatch.of_chunk(plan.index, plan.decoder, chunk, self.words))
@@ -201,9 +202,10 @@ class Engine:
         )
         if self.admission.clock_us is not None:
             self.labelling.give_up(self.admission.clock_us)
-        for place in self.labelling.forsaken:
-            self.quarantine.add(Reason.UNKNOWN_EVENT, source="labels", line=place + 1, raw=b"")
-        self.labelling.forsaken.clear()
+        if not self.keep_forsaken:
+            for place in self.labelling.forsaken:
+                self.quarantine.add(Reason.UNKNOWN_EVENT, source="labels", line=place + 1, raw=b"")
+            self.labelling.forsaken.clear()
         return placed
 
     def _look_back(self, admitted: Admitted, placed: Placed | None) -> None:
@@ -392,7 +394,7 @@ class Engine:
             source = open_source(events, Columns.of(plan.event))
         elif isinstance(events, bytes | bytearray | memoryview):
             source = memory_source([], event_type)
-            source._chunks = iter([_lines(event_type, bytes(events))])
+            source._chunks = iter([lines_of(event_type, bytes(events))])
         else:
             source = memory_source(events, event_type)
         return Stream(plan.index, plan.decoder, source)
@@ -405,20 +407,6 @@ class Engine:
         schema = LabelSchema(self.plan.definitions.events, self._label_entities, settings.label_sources)
         source = labels if isinstance(labels, str | Path) else memory_source(labels, "labels")
         return read_labels(source, schema, self.strings, self.quarantine, earliest_us=settings.earliest_us)
-
-
-def _lines(name: str, data: bytes) -> Chunk:
-    buffer = np.frombuffer(bytearray(data), np.uint8)
-    if data.find(b"\n", 0, -1) < 0:  # one line, as a live service has most often
-        length = len(data) - data.endswith(b"\n")
-        one = np.zeros(1 if length else 0, np.int64)
-        return JsonLines(name, 1, buffer, one, one + length)
-    breaks = np.flatnonzero(buffer == 10)
-    ends = breaks if data.endswith(b"\n") or not data else np.append(breaks, buffer.size)
-    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1]) if ends.size else np.empty(0, np.int64)
-    lengths = ends - starts
-    keep = lengths > 0
-    return JsonLines(name, 1, buffer, starts[keep].astype(np.int64), lengths[keep].astype(np.int64))
 
 
 def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from parakh.decisions.definition import ProjectLike
 from parakh.decisions.engine import Engine
 from parakh.decisions.scorecard import Judged, Scorecard, amount_field, fraud_label
 from parakh.errors import InputError
-from parakh.events.labels import LabelRows
+from parakh.events.labels import LabelRows, quarantine_unknown
 from parakh.events.merge import LogBatch, Merger, Stream
 from parakh.events.quarantine import Quarantine
 from parakh.events.sources import Columns, open_source
@@ -88,10 +88,14 @@ class Replay:
     ) -> None:
         if not sources:
             raise InputError("no events to replay: name at least one file")
+        for path in [source.path for source in sources] + ([labels] if labels else []):
+            if quarantine is not None and quarantine.exists() and Path(path).exists() and quarantine.samefile(path):
+                raise InputError(f"{quarantine} is an input: the new quarantine would overwrite it; rename it")
         self._quarantine = Quarantine() if quarantine is None else Quarantine.to_file(quarantine)
         # The time of the start bounds event times only, so it is a property of the input, not of the decisions.
         now_us = time.time_ns() // 1000 if started_us is None else started_us
         self.engine = Engine(project, batch_size=batch_size, started_us=now_us, quarantine=self._quarantine)
+        self.engine.keep_forsaken = labels is not None
         self._delay_us = label_delay_us
         self._label_file = labels
         self._check_delay(sources)
@@ -140,6 +144,8 @@ class Replay:
                 seconds = time.perf_counter() - began
                 progress = Progress(engine.counts.received, merger.read_bytes, merger.total_bytes, seconds)
                 on_batch(decisions, progress)
+        if self._label_file is not None:
+            quarantine_unknown(self._label_file, engine.labelling.forsaken, self._quarantine)
         counts = engine.counts
         counts.check()
         quarantined = dict(counts.quarantined.most_common())

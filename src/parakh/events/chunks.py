@@ -36,6 +36,11 @@ class Chunk(Protocol):
         """How many rows there are."""
         ...
 
+    @property
+    def beyond(self) -> int:
+        """Bytes of the one row of a chunk that were not kept, since it is longer than any row may be; else 0."""
+        ...
+
     def decode(self, decoder: Decoder, start: int, stop: int, words: Words, first_row: int) -> Decoded:
         """Decode rows [start, stop) into `words` from `first_row` on."""
         ...
@@ -59,6 +64,7 @@ class JsonLines:
     starts: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
     too_long: npt.NDArray[np.bool_] | None = None
+    beyond: int = 0
 
     @property
     def count(self) -> int:
@@ -89,6 +95,7 @@ class Rows:
     first_line: int
     cells: Cells
     too_long: npt.NDArray[np.bool_] | None = None
+    beyond: int = 0
 
     @property
     def count(self) -> int:
@@ -124,6 +131,10 @@ class TableRows:
     def count(self) -> int:
         return int(self.table.num_rows)
 
+    @property
+    def beyond(self) -> int:
+        return 0
+
     def decode(self, decoder: Decoder, start: int, stop: int, words: Words, first_row: int) -> Decoded:
         return decoder.decode_table(self.table.slice(start, stop - start), words, first_row)
 
@@ -151,6 +162,10 @@ class ObjectRows:
     @property
     def count(self) -> int:
         return len(self.objects)
+
+    @property
+    def beyond(self) -> int:
+        return 0
 
     def decode(self, decoder: Decoder, start: int, stop: int, words: Words, first_row: int) -> Decoded:
         return decoder.decode_objects(self.objects[start:stop], words, first_row)

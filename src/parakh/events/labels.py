@@ -21,12 +21,13 @@ from parakh.events.quarantine import Quarantine
 from parakh.events.reasons import Reason
 from parakh.events.schema import id_salt
 from parakh.events.sources import Columns, Source, open_source
+from parakh.events.streams import STANDARD_INPUT
 from parakh.expressions.columns import Layout
 from parakh.expressions.kernels import kernel
 from parakh.expressions.strings import Strings, hash_bytes
 from parakh.expressions.types import NULL_WORD, STRING, TIMESTAMP, Type
 
-__all__ = ["LabelRows", "LabelSchema", "read_labels"]
+__all__ = ["LabelRows", "LabelSchema", "quarantine_unknown", "read_labels"]
 
 _COLUMNS = Columns(("event_type", "label", "value", "known_at"), ("event_id", "entity", "key", "source"))
 _ROWS = 8_192
@@ -121,6 +122,26 @@ def read_labels(
     return rows.take(np.argsort(rows.known_at, kind="stable"))
 
 
+def quarantine_unknown(path: str, places: Sequence[int], quarantine: Quarantine) -> None:
+    """Put labels of a file whose events did not come into quarantine; `places` are their numbers (`LabelRows.place`).
+
+    The file is read once more, since of a label no text is held. Standard input cannot be, so there the bytes are lost
+    and the label's number stands for its line.
+    """
+    wanted = sorted(places)
+    if path == STANDARD_INPUT:
+        for number in wanted:
+            quarantine.add(Reason.UNKNOWN_EVENT, source="standard input", line=number + 1, raw=b"")
+        return
+    passed = taken = 0
+    for chunk in open_source(path, _COLUMNS) if wanted else ():
+        while taken < len(wanted) and wanted[taken] < passed + chunk.count:
+            row = wanted[taken] - passed
+            quarantine.add(Reason.UNKNOWN_EVENT, source=chunk.file, line=chunk.line(row), raw=chunk.raw(row))
+            taken += 1
+        passed += chunk.count
+
+
 class _Reader:
     """Reads labels by one decoder for what all labels have and one for each type of value that labels have."""
 
@@ -160,6 +181,7 @@ class _Reader:
                 source=chunk.file,
                 line=chunk.line(start + index),
                 raw=chunk.raw(start + index),
+                beyond=chunk.beyond,
             )
         return rows.take(problem == 0)
 

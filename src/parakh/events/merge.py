@@ -138,6 +138,7 @@ def quarantine_part(part: EventPart, quarantine: Quarantine) -> int:
             source=chunk.file,
             line=chunk.line(row),
             raw=chunk.raw(row),
+            beyond=chunk.beyond,
         )
     return int(refused.size)
 

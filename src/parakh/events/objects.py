@@ -13,6 +13,7 @@ import numpy.typing as npt
 __all__ = ["encode_objects", "plain_value"]
 
 _NEWLINE = 10
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
 def plain_value(value: Any) -> object:
@@ -34,6 +35,10 @@ def encode_objects(
         text = _ENCODER.encode_lines(objects)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         text = b"".join(_encoded(record) + b"\n" for record in objects)
+    if any(map(_holds_bytes, objects)):
+        # JSON has no bytes, and msgspec would make Base64 of them: another key without a word. `convert` reads text.
+        lines = text.split(b"\n")
+        text = b"".join(b"\n" if _holds_bytes(record) else line + b"\n" for record, line in zip(objects, lines))
     if b"null" in text:
         # JSON writes NaN and infinities as null, which would make them unknown instead of refused.
         lines = text.split(b"\n")
@@ -61,6 +66,14 @@ def _hook(value: Any) -> object:
     if plain is value:
         raise TypeError("not a value of JSON")
     return plain
+
+
+def _holds_bytes(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(type(item) not in _PLAIN and _holds_bytes(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(map(_holds_bytes, value))
+    return isinstance(value, bytes | bytearray | memoryview)
 
 
 def _infinite(value: object) -> bool:

@@ -66,8 +66,9 @@ class Quarantine:
         event_type: str = "",
         source: str = "",
         line: int | None = None,
+        beyond: int = 0,
     ) -> None:
-        """Keep one record that is refused."""
+        """Keep one record that is refused; `beyond` is how many of its bytes are missing in `raw` already."""
         self._by_field[reason, event_type, field] += 1
         if self._sink is None:
             return
@@ -80,8 +81,8 @@ class Quarantine:
             record["source"] = source
         if line is not None:
             record["line"] = line
-        if len(raw) > _MOST_BYTES:
-            record["cut_bytes"] = len(raw) - _MOST_BYTES
+        if len(raw) + beyond > _MOST_BYTES:
+            record["cut_bytes"] = len(raw) + beyond - min(len(raw), _MOST_BYTES)
             raw = raw[:_MOST_BYTES]
         try:
             record["raw"] = raw.decode()

@@ -19,7 +19,7 @@ from parakh.events.csv_rows import Cells, split_rows
 from parakh.events.definition import EventType
 from parakh.events.streams import Blocks
 
-__all__ = ["LONGEST_LINE", "NO_EVENTS", "Columns", "csv_rows", "json_lines", "missing_column"]
+__all__ = ["LONGEST_LINE", "NO_EVENTS", "Columns", "csv_rows", "json_lines", "lines_of", "missing_column"]
 
 LONGEST_LINE = 1 << 20
 """Bytes; a longer line is quarantined."""
@@ -82,14 +82,17 @@ class _Carried:
         self.rest = b""
         return data
 
-    def skip_line(self) -> None:
-        """Throw away the rest of a line that is too long."""
+    def skip_line(self) -> int:
+        """Throw away the rest of a line that is too long; answers how many bytes that was."""
+        skipped = 0
         while not self.final:
             data = self.read()
             end = data.find(b"\n")
             if end >= 0:
                 self.rest = data[end + 1 :]
-                return
+                return skipped + end
+            skipped += len(data)
+        return skipped
 
 
 def json_lines(blocks: Blocks, name: str, columns: Columns) -> Iterator[JsonLines]:
@@ -102,8 +105,8 @@ def json_lines(blocks: Blocks, name: str, columns: Columns) -> Iterator[JsonLine
         if cut == 0 and len(data) > LONGEST_LINE:
             buffer = np.frombuffer(bytearray(data[:LONGEST_LINE]), np.uint8)
             span = np.array([0], np.int64), np.array([LONGEST_LINE], np.int64)
-            yield JsonLines(name, line, buffer, *span, np.ones(1, np.bool_))
-            carried.skip_line()
+            beyond = len(data) - LONGEST_LINE + carried.skip_line()
+            yield JsonLines(name, line, buffer, *span, np.ones(1, np.bool_), beyond)
             found = True
             line += 1
             continue
@@ -121,6 +124,15 @@ def json_lines(blocks: Blocks, name: str, columns: Columns) -> Iterator[JsonLine
         raise carried.broken
     if not found:
         raise InputError(f"{name} {NO_EVENTS}")
+
+
+def lines_of(name: str, data: bytes) -> JsonLines:
+    """Lines of JSON that are in memory, each as `json_lines` gives it."""
+    if data.find(b"\n", 0, -1) < 0 and len(data) <= LONGEST_LINE and data[:1] == b"{":
+        # One line, as a live service has most often.
+        one = np.zeros(1, np.int64)
+        return JsonLines(name, 1, np.frombuffer(bytearray(data), np.uint8), one, one + len(data) - data.endswith(b"\n"))
+    return _spans(name, 1, data.removeprefix(_BOM) or b"\n")
 
 
 def _spans(name: str, line: int, data: bytes) -> JsonLines:
@@ -176,13 +188,14 @@ def csv_rows(blocks: Blocks, name: str, columns: Columns) -> Iterator[Rows]:
             # A row this long is none; most likely a quotation never ends, so only its first line is given up.
             rest = carried.rest
             end = rest.find(b"\n", 0, LONGEST_LINE)
-            yield _refused_line(name, line, rest[: end if end >= 0 else LONGEST_LINE], wanted, too_long=end < 0)
-            carried.rest = rest[end + 1 :] if end >= 0 else rest
-            if end < 0:
+            if end >= 0:
+                carried.rest = rest[end + 1 :]
+                yield _refused_line(name, line, rest[:end], wanted)
+            else:
                 after = rest.find(b"\n")
                 carried.rest = rest[after + 1 :] if after >= 0 else b""
-                if after < 0:
-                    carried.skip_line()
+                size = after if after >= 0 else len(rest) + carried.skip_line()
+                yield _refused_line(name, line, rest[:LONGEST_LINE], wanted, beyond=size - LONGEST_LINE)
             line += 1
     if carried.broken is not None:
         raise carried.broken
@@ -209,12 +222,13 @@ def _split(
     return Rows(name, line, cells), position
 
 
-def _refused_line(name: str, line: int, data: bytes, wanted: tuple[str, ...], *, too_long: bool) -> Rows:
+def _refused_line(name: str, line: int, data: bytes, wanted: tuple[str, ...], *, beyond: int = -1) -> Rows:
+    """A row that is none; `beyond` says how many bytes more it has where it is too long."""
     buffer = np.frombuffer(bytearray(data or b"\0"), np.uint8)
     none = np.zeros((1, len(wanted)), np.int64)
     row = np.zeros(1, np.int64), np.array([len(data)], np.int64)
     cells = Cells(buffer, wanted, none, none.copy(), np.zeros(1, np.uint8), *row)
-    return Rows(name, line, cells, np.array([too_long]))
+    return Rows(name, line, cells, np.array([beyond >= 0]), max(beyond, 0))
 
 
 def _header(line: bytes, name: str) -> list[str]:
