@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from parakh.decisions.decisions import Part
+from parakh.decisions.parts import Part
 from parakh.decisions.policy import Judge
 from parakh.decisions.scoring import ModelPlan
 from parakh.events.decode import Decoder
