@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from parakh.decisions.decisions import Decisions, Part, arrow_schema
+from parakh.decisions.decisions import Decisions
 from parakh.decisions.definition import Band, Policy
+from parakh.decisions.parts import Part
 from parakh.decisions.policy import DEGRADED, LATE, Judge
 from parakh.decisions.record import DecisionSchema, Writer, feature_values, read_record
+from parakh.decisions.tables import arrow_schema
 from parakh.expressions.columns import Column
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import INTEGER, NULL_WORD, NUMBER, STRING, money
@@ -107,7 +109,7 @@ def test_the_table_and_the_rows_agree(decisions: Decisions) -> None:
     assert table.column("flags").to_pylist() == [["late"], [], ["degraded"]]
     assert [str(value) for value in table.column("card.spent_1d").to_pylist()] == ["-0.05", "1234.56", "None"]
     assert table.column("card.last_city").to_pylist() == [None, "पुणे", "Oslo"]
-    assert decisions.to_arrow().num_columns == 10
+    assert decisions.to_arrow().num_columns == 11
     assert decisions[1].features["card.payments_1d"] == 7
     assert "2 more" not in repr(decisions)
     assert repr(decisions).startswith("3 decisions")

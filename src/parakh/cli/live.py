@@ -14,7 +14,8 @@ import numpy as np
 from parakh.cli.console import OUTCOME_STYLES, Console, clean, cut, dim, outcome
 from parakh.cli.verdicts import Facts, Verdicts
 from parakh.cli.words import moment, money, percent, short_money, thousands
-from parakh.decisions.decisions import Decision, Decisions, Part
+from parakh.decisions.decisions import Decision, Decisions
+from parakh.decisions.parts import Part
 from parakh.rules.definition import Rule
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TypeVar
 import click
 
 from parakh.cli.main import VERBS, cli
-from parakh.decisions.decisions import arrow_schema
 from parakh.decisions.record import Record
+from parakh.decisions.tables import arrow_schema
 from parakh.events.reasons import Reason
 from parakh.expressions.functions import AGGREGATES, FUNCTIONS, INSTEAD
 from parakh.expressions.types import Kind
@@ -294,6 +294,7 @@ _COLUMN_MEANING: Mapping[str, str] = {
     "event_id": "the event's id",
     "event_time": "when it happened, UTC",
     "outcome": "allow, challenge, review or block",
+    "decided_by": "what won, and its name: `rule card_tried`, `band block`, `fallback review`, `otherwise allow`",
     "score": "of the policy's model; null where the policy has none, or it is unknown",
     "reasons": "reason codes of the live rules that hit (a rule's name where it has no code)",
     "rules": "the live rules that hit",
@@ -308,6 +309,7 @@ _RECORD_MEANING: Mapping[str, str] = {
     "event_time_us": "when the event happened",
     "decided_at_us": "when it was decided on; in a replay the engine's clock after the event",
     "outcome": "0 allow, 1 challenge, 2 review, 3 block",
+    "decided_by": "what won, and its name: `rule card_tried`, `band block`, `fallback review`, `otherwise allow`",
     "score": "of the policy's model, or null",
     "decided_by": "what won: (rule, name), (band, outcome), (fallback, outcome) or (otherwise, outcome)",
     "reasons": '(code, text, null) for each live rule that hit, and (input, "", contribution) for the model\'s inputs '

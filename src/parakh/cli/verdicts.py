@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from parakh.cli.report.data import OUTCOMES, Kind, Movement, RuleLine, Tally
 from parakh.cli.words import day
-from parakh.decisions.decisions import Decisions, Part
+from parakh.decisions.decisions import Decisions
+from parakh.decisions.parts import Part
 from parakh.events.ids import IdIndex
 from parakh.expressions.zones import Zone
 from parakh.rules.definition import Rule

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,69 +11,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from parakh.decisions.policy import DEGRADED, LATE, OVERFLOW, Judgement
-from parakh.decisions.record import DecisionSchema, Record, Writer, read_record, value_of
+from parakh.decisions.parts import Part
+from parakh.decisions.policy import FLAG_NAMES
+from parakh.decisions.record import Record, read_record, value_of
+from parakh.decisions.tables import BASE_COLUMNS, part_table
 from parakh.expressions.strings import Strings
-from parakh.expressions.types import NULL_WORD, Kind, Type
 from parakh.rules.definition import Mode, Outcome
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Decision", "Decisions", "Part", "arrow_schema"]
+__all__ = ["Decision", "Decisions"]
 
 _OUTCOMES = tuple(outcome.word for outcome in Outcome)
-_FLAGS = ((LATE, "late"), (DEGRADED, "degraded"), (OVERFLOW, "overflow"))
-_CODES = pa.list_(pa.string())
-
-
-@dataclass(slots=True)
-class Part:
-    """The decisions on one event type in a batch; one element a decision in every array.
-
-    `features` and `shadow_scores` hold columns (one row of the array a column); `contributions` has one row for each
-    decision that is not allow, in order, or none. `position` is the place among all decisions of the batch.
-    """
-
-    schema: DecisionSchema
-    writer: Writer
-    position: NDArray[np.int64]
-    rows: NDArray[np.int64]  # of the batch's frame, while it lasts
-    id_hi: NDArray[np.uint64]
-    id_lo: NDArray[np.uint64]
-    ids: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]
-    event_time_us: NDArray[np.int64]
-    decided_at_us: NDArray[np.int64]
-    judgement: Judgement
-    score: NDArray[np.float64]
-    flags: NDArray[np.uint8]
-    words: NDArray[np.int64]  # the frame's columns that outlive the batch: features, then shadow scores
-    contributions: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return int(self.position.size)
-
-    def id_texts(self) -> list[str]:
-        buffer, starts, lengths = self.ids
-        data = buffer.tobytes() if buffer.size < 2**20 or len(self) > 1024 else None
-        if data is not None:
-            return [data[s : s + n].decode() for s, n in zip(starts.tolist(), lengths.tolist())]
-        return [buffer[s : s + n].tobytes().decode() for s, n in zip(starts.tolist(), lengths.tolist())]
-
-    def records(self, strings: Strings) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """The encoded records as one buffer and the offsets of each; the buffer holds until the next call."""
-        return self.writer.write(
-            strings,
-            self.words,
-            self.judgement,
-            self.contributions,
-            id_hi=self.id_hi,
-            id_lo=self.id_lo,
-            ids=self.ids,
-            times=(self.event_time_us, self.decided_at_us),
-            score=self.score,
-            flags=self.flags,
-        )
 
 
 class Decisions(Sequence["Decision"]):
@@ -141,8 +91,8 @@ class Decisions(Sequence["Decision"]):
 
     def to_arrow(self, *, features: bool = False) -> pa.Table:
         """A table with one row a decision, in log order; with `features` one column a feature under its full name."""
-        schema = self._schema if features else pa.schema(list(self._schema)[: len(_BASE)])
-        tables = [self._part_table(part, schema) for part in self.parts]
+        schema = self._schema if features else pa.schema(list(self._schema)[: len(BASE_COLUMNS)])
+        tables = [part_table(part, schema, self._strings) for part in self.parts]
         if not tables:
             return schema.empty_table()
         table = pa.concat_tables(tables)
@@ -165,31 +115,6 @@ class Decisions(Sequence["Decision"]):
             for i, at in enumerate(part.position.tolist()):
                 pieces[at] = data[bounds[i] : bounds[i + 1]]
         return iter(pieces)
-
-    def _part_table(self, part: Part, schema: pa.Schema) -> pa.Table:
-        outcome = pa.DictionaryArray.from_arrays(pa.array(part.judgement.outcome), pa.array(_OUTCOMES))
-        rules = part.schema.judge.rules
-        live = [rule.mode is Mode.LIVE for rule in rules]
-        columns: dict[str, pa.Array] = {
-            "event_type": pa.repeat(pa.scalar(part.schema.event_type), len(part)),
-            "event_id": pa.array(part.id_texts(), pa.string()),
-            "event_time": pa.array(part.event_time_us, pa.timestamp("us", "UTC")),
-            "outcome": outcome.dictionary_decode(),
-            "score": pa.array(part.score, from_pandas=True),
-            "reasons": _names(part.judgement.hits, [rule.reason or rule.name for rule in rules], live),
-            "rules": _names(part.judgement.hits, [rule.name for rule in rules], live),
-            "unknown": _names(part.judgement.unknown, [rule.name for rule in rules], [True] * len(rules)),
-            "shadow": _names(part.judgement.hits, [rule.name for rule in rules], [not item for item in live]),
-            "flags": _flag_names(part.flags),
-        }
-        for number, column in enumerate(part.schema.features):
-            if column.name in schema.names:
-                columns[column.name] = arrow_column(part.words[number], column.type, self._strings)
-        arrays = [
-            columns[item.name].cast(item.type) if item.name in columns else pa.nulls(len(part), item.type)
-            for item in schema
-        ]
-        return pa.table(arrays, schema=schema)
 
     def __repr__(self) -> str:
         lines = [f"{len(self):,} decisions"]
@@ -267,7 +192,7 @@ class Decision:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        return tuple(name for bit, name in _FLAGS if self._part.flags[self._row] & bit)
+        return tuple(name for bit, name in FLAG_NAMES if self._part.flags[self._row] & bit)
 
     @property
     def features(self) -> dict[str, Any]:
@@ -296,88 +221,3 @@ class Decision:
             for number, rule in enumerate(self._part.schema.judge.rules)
             if int(row[number >> 6]) >> (number & 63) & 1 and live in (None, rule.mode is Mode.LIVE)
         )
-
-
-_BASE: tuple[tuple[str, pa.DataType], ...] = (
-    ("event_type", pa.string()),
-    ("event_id", pa.string()),
-    ("event_time", pa.timestamp("us", "UTC")),
-    ("outcome", pa.string()),
-    ("score", pa.float64()),
-    ("reasons", _CODES),
-    ("rules", _CODES),
-    ("unknown", _CODES),
-    ("shadow", _CODES),
-    ("flags", _CODES),
-)
-
-
-def arrow_schema(schemas: Sequence[DecisionSchema]) -> pa.Schema:
-    """The columns of a table of decisions on these event types: the decision, then every feature of any of them."""
-    columns = list(_BASE)
-    seen = {name for name, _ in columns}
-    for schema in schemas:
-        for column in schema.features:
-            if column.name not in seen:
-                seen.add(column.name)
-                columns.append((column.name, _arrow_type(column.type)))
-    return pa.schema(columns)
-
-
-def _arrow_type(type: Type) -> pa.DataType:
-    types = {
-        Kind.BOOLEAN: pa.bool_(),
-        Kind.INTEGER: pa.int64(),
-        Kind.NUMBER: pa.float64(),
-        Kind.MONEY: pa.decimal128(20, type.digits),
-        Kind.TIMESTAMP: pa.timestamp("us", "UTC"),
-        Kind.STRING: pa.string(),
-    }
-    return types[type.kind]
-
-
-def arrow_column(words: NDArray[np.int64], type: Type, strings: Strings) -> pa.Array:
-    """A column of words as an Arrow array; money as a decimal in major units."""
-    if type.is_float:
-        return pa.array(words.view(np.float64), from_pandas=True)
-    null = words == NULL_WORD
-    if type.kind is Kind.STRING:
-        return pa.array(strings.texts(words), pa.string())
-    if type.kind is Kind.BOOLEAN:
-        return pa.array(words == 1, mask=null)
-    integers = pa.array(words, mask=null)
-    if type.kind is Kind.TIMESTAMP:
-        return integers.cast(pa.timestamp("us", "UTC"))
-    if type.kind is Kind.MONEY:
-        # The words are the unscaled values already: only the scale is to be said.
-        unscaled = np.empty((words.size, 2), np.int64)
-        unscaled[:, 0] = words
-        unscaled[:, 1] = words >> 63
-        buffers = [integers.buffers()[0], pa.py_buffer(unscaled)]
-        return pa.Array.from_buffers(pa.decimal128(20, type.digits), words.size, buffers)
-    return integers
-
-
-def _names(bits: NDArray[np.uint64], names: list[str], keep: list[bool]) -> pa.Array:
-    """A list a row of the names whose bit is set."""
-    rows = []
-    numbers = []
-    for number in range(len(names)):
-        if keep[number]:
-            found = np.flatnonzero(bits[:, number >> 6] >> np.uint64(number & 63) & np.uint64(1))
-            rows.append(found)
-            numbers.append(np.full(found.size, number, np.int32))
-    row = np.concatenate(rows) if rows else np.empty(0, np.int64)
-    which = np.concatenate(numbers) if numbers else np.empty(0, np.int32)
-    order = np.lexsort((which, row))
-    offsets = np.zeros(bits.shape[0] + 1, np.int32)
-    np.cumsum(np.bincount(row, minlength=bits.shape[0]), out=offsets[1:])
-    values = pa.DictionaryArray.from_arrays(pa.array(which[order]), pa.array(names, pa.string()))
-    return pa.ListArray.from_arrays(pa.array(offsets), values.dictionary_decode())
-
-
-def _flag_names(flags: NDArray[np.uint8]) -> pa.Array:
-    bits = np.zeros((flags.size, 1), np.uint64)
-    for number, (bit, _) in enumerate(_FLAGS):
-        bits[:, 0] |= np.where(flags & bit, np.uint64(1 << number), np.uint64(0))
-    return _names(bits, [name for _, name in _FLAGS], [True] * len(_FLAGS))

@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parakh.decisions.admission import Admission, Admitted, Counts
-from parakh.decisions.decisions import Decision, Decisions, Part, arrow_schema
+from parakh.decisions.decisions import Decision, Decisions
 from parakh.decisions.definition import ProjectLike
 from parakh.decisions.labelling import Labelling, Placed
+from parakh.decisions.parts import Part
 from parakh.decisions.plan import Plan, TypePlan, compile_intake, compile_plan
 from parakh.decisions.policy import DEGRADED, LATE
+from parakh.decisions.tables import arrow_schema
 from parakh.errors import InputError, ProjectError, StateLimitError
 from parakh.events.ids import IdIndex
 from parakh.events.labels import LabelRows, LabelSchema, read_labels

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from parakh.decisions.policy import DEGRADED, LATE, OVERFLOW, Judge, Judgement
+from parakh.decisions.policy import FLAG_NAMES, Judge, Judgement
 from parakh.expressions.columns import Column
 from parakh.expressions.kernels import kernel
 from parakh.expressions.strings import Strings
@@ -61,8 +61,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
 
     @property
     def flag_names(self) -> tuple[str, ...]:
-        names = ((LATE, "late"), (DEGRADED, "degraded"), (OVERFLOW, "overflow"))
-        return tuple(name for bit, name in names if self.flags & bit)
+        return tuple(name for bit, name in FLAG_NAMES if self.flags & bit)
 
     @property
     def outcome_word(self) -> str:

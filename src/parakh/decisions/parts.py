@@ -1,0 +1,63 @@
+"""The decisions of one batch on one event type, in columns: what the engine hands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parakh.decisions.policy import Judgement
+from parakh.decisions.record import DecisionSchema, Writer
+from parakh.expressions.strings import Strings
+
+__all__ = ["Part"]
+
+
+@dataclass(slots=True)
+class Part:
+    """The decisions on one event type in a batch; one element a decision in every array.
+
+    `features` and `shadow_scores` hold columns (one row of the array a column); `contributions` has one row for each
+    decision that is not allow, in order, or none. `position` is the place among all decisions of the batch.
+    """
+
+    schema: DecisionSchema
+    writer: Writer
+    position: NDArray[np.int64]
+    rows: NDArray[np.int64]  # of the batch's frame, while it lasts
+    id_hi: NDArray[np.uint64]
+    id_lo: NDArray[np.uint64]
+    ids: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]
+    event_time_us: NDArray[np.int64]
+    decided_at_us: NDArray[np.int64]
+    judgement: Judgement
+    score: NDArray[np.float64]
+    flags: NDArray[np.uint8]
+    words: NDArray[np.int64]  # the frame's columns that outlive the batch: features, then shadow scores
+    contributions: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return int(self.position.size)
+
+    def id_texts(self) -> list[str]:
+        buffer, starts, lengths = self.ids
+        data = buffer.tobytes() if buffer.size < 2**20 or len(self) > 1024 else None
+        if data is not None:
+            return [data[s : s + n].decode() for s, n in zip(starts.tolist(), lengths.tolist())]
+        return [buffer[s : s + n].tobytes().decode() for s, n in zip(starts.tolist(), lengths.tolist())]
+
+    def records(self, strings: Strings) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The encoded records as one buffer and the offsets of each; the buffer holds until the next call."""
+        return self.writer.write(
+            strings,
+            self.words,
+            self.judgement,
+            self.contributions,
+            id_hi=self.id_hi,
+            id_lo=self.id_lo,
+            ids=self.ids,
+            times=(self.event_time_us, self.decided_at_us),
+            score=self.score,
+            flags=self.flags,
+        )
