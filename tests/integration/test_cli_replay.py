@@ -117,7 +117,7 @@ def test_decisions_are_written_with_features_and_told_in_a_summary(
 def test_parquet_says_the_same_and_features_are_left_out_unless_asked_for(here: Path) -> None:
     assert run(["replay", "shop", "--events", "payment=payment.ndjson", "--out", "out.parquet"]) == OK
     table = pq.read_table(here / "out.parquet")
-    assert table.column_names[:6] == ["event_type", "event_id", "event_time", "outcome", "score", "reasons"]
+    assert table.column_names[:5] == ["event_type", "event_id", "event_time", "outcome", "decided_by"]
     assert "card.payments_10m" not in table.column_names
     rows = table.to_pylist()
     assert {row["event_id"] for row in rows if row["outcome"] == "block"} == BLOCKED
