@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from parakh.features.index import ANY_SIZE, block_key
 from parakh.features.measures import count_between, integers_answer, nth_value, numbers_answer
 from parakh.features.memory import load, load8, number, part, store, store8, word
 from parakh.features.repeats import distinct_between
-from parakh.features.rings import block_key, key_value, value_at
+from parakh.features.rings import key_value, value_at
 from parakh.features.tables import (
     ARENA,
     COUNT_DISTINCT,
@@ -79,7 +80,7 @@ def answer(
             result = count_between(base, mask, stride, load(m + 8 * MEASURE_COUNTER), low, high)
         elif SUM_INTEGER <= kind <= STDDEV_INTEGER:
             scale = number(load(f + 8 * FEATURE_SCALE))
-            result, overflow = integers_answer(m, s, base, mask, stride, kind, low, high, scale)
+            result, overflow = integers_answer(p, h, m, s, base, mask, stride, kind, low, high, scale)
             if overflow != 0:
                 mark_overflow(mark)
             if result == NULL:
@@ -127,12 +128,12 @@ def extreme_key(
 ) -> Any:
     """The order key of the greatest value of [low, high): from the window's cache, or sought in the index."""
     if not in_order:
-        return block_key(h, base, mask, stride, e, low, high)[0]
+        return block_key(h, base, mask, stride, e, low, high, ANY_SIZE)[0]
     cache = s + 8 * cached
     place = load(cache)
     if place >= low or place == -1:
         return load(cache + 8)
-    key, place = block_key(h, base, mask, stride, e, low, high)
+    key, place = block_key(h, base, mask, stride, e, low, high, ANY_SIZE)
     store(cache, place)
     store(cache + 8, key)
     return key

@@ -111,12 +111,14 @@ class _History:
         if any(measure.labelled for measure in draft.measures.values()):
             self.meta = self._in_record(1)
         self.links: list[int] = []
-        self.block_sums: list[tuple[int, int]] = []
+        self.block_sums: list[list[int]] = []  # (measure, words in the index)
         self.extremes: dict[tuple[int, int], int] = {}  # (measure, sign) -> number
         self.extreme_records: list[list[int]] = []
         self.drafts = list(draft.measures.values())
-        self.records = [self._measure(measure) for measure in self.drafts]
+        self.records = [self._measure(number, measure) for number, measure in enumerate(self.drafts)]
         self.measure_place = words.table(self.records)
+        for item in self.block_sums:
+            item[t.BLOCK_SUM_MEASURE] = self._measure_at(item[t.BLOCK_SUM_MEASURE])
         self.extreme_place = 0
         self._windows()
 
@@ -148,7 +150,7 @@ class _History:
         self.header += words
         return self.header - words
 
-    def _measure(self, draft: MeasureDraft) -> list[int]:
+    def _measure(self, number: int, draft: MeasureDraft) -> list[int]:
         record = [0] * t.MEASURE_WIDTH
         record[t.MEASURE_COUNTER] = record[t.MEASURE_SQUARES] = record[t.MEASURE_LINK] = record[t.MEASURE_RAW] = -1
         squares = AggregateKind.STDDEV in draft.needs
@@ -157,12 +159,13 @@ class _History:
             record[t.MEASURE_KIND], record[t.MEASURE_AT], record[t.MEASURE_COUNTER] = t.MEASURE_NUMBER, at, at + 3
             record[t.MEASURE_SQUARES] = at + 4 if squares else -1
             record[t.MEASURE_LARGEST] = self._in_header(1)
-            self.block_sums.append((at, self._in_index(2)))
+            self.block_sums.append([number, self._in_index(3 if squares else 2)])
         elif draft.needs & _SUMS:
             at = self._in_record(4 if squares else 2)
             record[t.MEASURE_KIND], record[t.MEASURE_AT], record[t.MEASURE_COUNTER] = t.MEASURE_INTEGER, at, at + 1
             if squares:
                 record[t.MEASURE_SQUARES], record[t.MEASURE_LARGEST] = at + 2, self._in_header(1)
+                self.block_sums.append([number, self._in_index(3)])
         elif draft.needs - {AggregateKind.COUNT, AggregateKind.SINCE_LAST}:
             record[t.MEASURE_KIND], record[t.MEASURE_AT] = t.MEASURE_VALUE, self._in_record(1)
             if draft.distinct:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from parakh.features.answers import answer
+from parakh.features.index import index_records
 from parakh.features.measures import put_value
 from parakh.features.memory import load, number, part, store, word
 from parakh.features.repeats import hash_is_full, is_first, is_last, link, stretch_links, unlink
-from parakh.features.rings import index_records, order_key, shift_places, upper
+from parakh.features.rings import order_key, shift_places, upper
 from parakh.features.slots import slot_of
 from parakh.features.tables import (
     AMOUNT,
@@ -163,7 +164,7 @@ def take_event(
         m += 8 * MEASURE_WIDTH
         x += 8 * INPUT_WIDTH
     if place < tail - 1 or tail & 31 == 0:
-        index_records(p, h, s, base, mask, stride, place, tail)
+        index_records(p, h, s, place, tail, load(c + 8 * ARENA))
     if load(h + 8 * CACHED) != 0:
         enter_all(c, p, h, s, base, mask, stride, place)
 
@@ -255,7 +256,7 @@ def relabel(c: Any, p: Any, h: Any, s: Any, place: Any, effect: Any, update: Any
             replace_value(c, p, h, s, m, base, mask, stride, place, old, new)
         m += 8 * MEASURE_WIDTH
     if changed:
-        index_records(p, h, s, base, mask, stride, place, place + 1)
+        index_records(p, h, s, place, place + 1, load(c + 8 * ARENA))
 
 
 @part

@@ -13,15 +13,14 @@ from parakh.features.exact import (
     add_pair,
     below,
     divide_pair,
-    pair_of_wide,
     product_pair,
     square_wide,
     subtract_wide,
     times_wide,
     wide_to_number,
 )
+from parakh.features.index import ANY_SIZE, mean_between, range_sum, squares_about, sums_of
 from parakh.features.memory import load, number, part, store, word
-from parakh.features.rings import range_sum, value_at
 from parakh.features.tables import (
     AVG_INTEGER,
     AVG_NUMBER,
@@ -161,7 +160,7 @@ def nth_value(base: Any, mask: Any, stride: Any, counter: Any, low: Any, high: A
 
 @part
 def integers_answer(
-    m: Any, s: Any, base: Any, mask: Any, stride: Any, kind: Any, low: Any, high: Any, scale: Any
+    p: Any, h: Any, m: Any, s: Any, base: Any, mask: Any, stride: Any, kind: Any, low: Any, high: Any, scale: Any
 ) -> Any:
     """sum, avg or stddev of integers over [low, high): a word, and whether it left 64 bits. NULL for no answer."""
     at = load(m + 8 * MEASURE_AT)
@@ -196,17 +195,21 @@ def integers_answer(
         if n_low < 0:
             numerator += 18446744073709551616.0
         return word(math.sqrt(numerator / freedom) / scale), 0
-    mean, rest = pair_of_wide(sum_high, sum_low)
-    mean, rest = divide_pair(mean, rest, float(count))
-    total, carry = 0.0, 0.0
-    for i in range(low, high):
-        value = value_at(base, mask, stride, load(m + 8 * MEASURE_KIND), at, i)
-        if value != NULL:
-            near, exact = add_pair(float(value & ~LOW32), 0.0, float(value & LOW32), 0.0)
-            d, e = add_pair(near, exact, -mean, -rest)
-            d += e
-            total, carry = add_pair(total, carry, d * d, 0.0)
-    return word(math.sqrt(total / float(count - 1)) / scale), 0
+    deviation, _ = deviation_of(p, h, m, base, mask, stride, low, high)
+    return word(deviation / scale), 0
+
+
+@part
+def deviation_of(p: Any, h: Any, m: Any, base: Any, mask: Any, stride: Any, low: Any, high: Any) -> Any:
+    """The sample deviation of [low, high) from the squares about its mean, and the mean."""
+    b = sums_of(p, h, m)
+    count, mean, rest = mean_between(h, m, b, base, mask, stride, low, high, ANY_SIZE)
+    squares = squares_about(h, m, b, base, mask, stride, low, high, ANY_SIZE, mean, rest)
+    deviation = math.sqrt(squares / float(count - 1))
+    # Different float64 cannot lie so near to each other; equal ones have a mean that is a little off.
+    if deviation < abs(mean) * 2.0**-80:
+        deviation = 0.0
+    return deviation, mean
 
 
 @part
@@ -227,11 +230,11 @@ def numbers_answer(
     total, rest = 0.0, 0.0
     if (load(b + 24) >> 32) != (load(a + 24) >> 32):
         total, rest = add_pair(number(load(b + 8)), number(load(b + 16)), -number(load(a + 8)), -number(load(a + 16)))
-        if not abs(total) > largest * 2.0**-30 or largest > 1e300:
-            total, rest = range_sum(p, h, base, mask, stride, at, low, high, 1.0)
+        if not abs(total) > largest * 2.0**-30:
+            total, rest = range_sum(p, h, m, base, mask, stride, low, high, 1.0)
     by = 1.0 if kind != AVG_NUMBER else float(count)
-    if not abs(total) < 1e300:
-        total, rest = range_sum(p, h, base, mask, stride, at, low, high, 2.0**-64)
+    if not abs(total) < math.inf:
+        total, rest = range_sum(p, h, m, base, mask, stride, low, high, 2.0**-64)
         if kind <= AVG_NUMBER:
             total, rest = divide_pair(total, rest, by)
             total = total * 2.0**64
@@ -252,12 +255,7 @@ def numbers_answer(
     q, q_rest = add_pair(q, q_rest, -product, -product_rest)
     doubt = (before + abs(mean) * largest) * 2.0**-40
     if not (q > doubt and before < 1e290):
-        q, q_rest = 0.0, 0.0
-        for i in range(low, high):
-            value = load(base + 8 * ((i & mask) * stride + at))
-            if value != NULL:
-                d, e = add_pair(number(value), 0.0, -mean, -mean_rest)
-                square, extra = product_pair(d, d)
-                q, q_rest = add_pair(q, q_rest, square, extra + 2.0 * d * e)
-    deviation = math.sqrt(q / float(count - 1)) if q > 0.0 else 0.0
+        deviation, _ = deviation_of(p, h, m, base, mask, stride, low, high)
+    else:
+        deviation = math.sqrt(q / float(count - 1))
     return deviation if deviation < math.inf else math.nan

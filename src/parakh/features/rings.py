@@ -11,27 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from parakh.features.exact import add_pair
-from parakh.features.memory import load, number, part, store, word
+from parakh.features.memory import load, part, store
 from parakh.features.tables import (
     ARENA,
-    BLOCK_SUM_AT,
-    BLOCK_SUM_BLOCK,
-    BLOCK_SUM_COUNT,
-    BLOCK_SUM_WIDTH,
-    BLOCK_SUMS,
     DELAY_COUNT,
     DELAY_HIGH,
     DELAY_WIDTH,
     DELAYS,
-    EXTREME_AT,
-    EXTREME_BLOCK,
-    EXTREME_COUNT,
-    EXTREME_FLOAT,
-    EXTREME_KIND,
-    EXTREME_SIGN,
-    EXTREME_WIDTH,
-    EXTREMES,
     FREE_CLASSES,
     HEADER,
     INDEXED,
@@ -59,17 +45,14 @@ from parakh.features.tables import (
 )
 
 __all__ = [
-    "block_key",
     "clear_slot",
     "free_list",
     "give_back",
     "grow_ring",
-    "index_records",
     "key_value",
     "low_end",
     "new_slot",
     "order_key",
-    "range_sum",
     "ring_words",
     "room_for",
     "shift_places",
@@ -172,7 +155,7 @@ def clear_slot(c: Any, p: Any, h: Any, s: Any) -> Any:
 
 @part
 def grow_ring(c: Any, p: Any, h: Any, history: Any, s: Any, mask: Any) -> Any:
-    """Moves a slot's records to a ring of another capacity; the room was asked for before."""
+    """Moves a slot's records to a ring of another capacity, without its index; the room was asked for before."""
     arena = load(c + 8 * ARENA)
     stride = load(h + 8 * STRIDE)
     old_mask = load(s + 8 * SLOT_MASK)
@@ -189,7 +172,6 @@ def grow_ring(c: Any, p: Any, h: Any, history: Any, s: Any, mask: Any) -> Any:
     store(s + 8 * SLOT_RING, ring)
     store(s + 8 * SLOT_MASK, mask)
     give_back(c, free_list(c, p, history, size_class(old_mask)), old_ring)
-    index_records(p, h, s, base, mask, stride, head, tail)
 
 
 # -- records ----------------------------------------------------------------------------------------------------------
@@ -301,141 +283,3 @@ def shift_places(p: Any, h: Any, s: Any, place: Any) -> Any:
         if high != 0 and load(s + 8 * high) > place:
             store(s + 8 * high, load(s + 8 * high) + 1)
         d += 8 * DELAY_WIDTH
-
-
-# -- the index --------------------------------------------------------------------------------------------------------
-
-
-@part
-def block_address(h: Any, base: Any, mask: Any, stride: Any, i: Any, size: Any) -> Any:
-    """Where the index has the block of `size` records (32 or 1024) that begins at i."""
-    blocks = base + 8 * (mask + 1) * stride
-    before = (i & mask) // size
-    if size == SUPER:
-        before += (mask + 1) // BLOCK
-    return blocks + 8 * before * load(h + 8 * INDEXED)
-
-
-@part
-def index_block(p: Any, h: Any, base: Any, mask: Any, stride: Any, i: Any, size: Any) -> Any:
-    """Writes the index of one complete block: of 32 records, or of 32 blocks."""
-    target = block_address(h, base, mask, stride, i, size)
-    piece = size // BLOCK
-    e = p + 8 * load(h + 8 * EXTREMES)
-    for _ in range(load(h + 8 * EXTREME_COUNT)):
-        best = LOWEST
-        slot = 8 * load(e + 8 * EXTREME_BLOCK)
-        for k in range(i, i + size, piece):
-            if size == SUPER:
-                key = load(block_address(h, base, mask, stride, k, piece) + slot)
-            else:
-                value = value_at(base, mask, stride, load(e + 8 * EXTREME_KIND), load(e + 8 * EXTREME_AT), k)
-                key = order_key(value, load(e + 8 * EXTREME_FLOAT), load(e + 8 * EXTREME_SIGN))
-            best = max(best, key)
-        store(target + slot, best)
-        e += 8 * EXTREME_WIDTH
-    b = p + 8 * load(h + 8 * BLOCK_SUMS)
-    for _ in range(load(h + 8 * BLOCK_SUM_COUNT)):
-        slot = 8 * load(b + 8 * BLOCK_SUM_BLOCK)
-        high, low = 0.0, 0.0
-        for k in range(i, i + size, piece):
-            more, rest = 0.0, 0.0
-            if size == SUPER:
-                of_block = block_address(h, base, mask, stride, k, piece) + slot
-                more, rest = number(load(of_block)), number(load(of_block + 8))
-            else:
-                value = load(base + 8 * ((k & mask) * stride + load(b + 8 * BLOCK_SUM_AT)))
-                if value != NULL:
-                    more = number(value)
-            high, low = add_pair(high, low, more, rest)
-        store(target + slot, word(high))
-        store(target + slot + 8, word(low))
-        b += 8 * BLOCK_SUM_WIDTH
-
-
-@part
-def index_records(p: Any, h: Any, s: Any, base: Any, mask: Any, stride: Any, start: Any, end: Any) -> Any:
-    """Writes the index of the complete blocks that hold records of [start, end)."""
-    if load(h + 8 * INDEXED) == 0:
-        return
-    head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
-    for level in range(2):
-        size = SUPER if level == 1 else BLOCK
-        if mask < 2 * size - 1:
-            return
-        i = start & ~(size - 1)
-        while i < end and i + size <= tail:
-            if i >= head:
-                index_block(p, h, base, mask, stride, i, size)
-            i += size
-
-
-@part
-def block_key(h: Any, base: Any, mask: Any, stride: Any, e: Any, low: Any, high: Any) -> Any:
-    """The greatest order key of an extreme in [low, high), and a place no later than where it stands."""
-    indexed = mask >= 2 * BLOCK - 1
-    kind, at = load(e + 8 * EXTREME_KIND), load(e + 8 * EXTREME_AT)
-    floats, sign = load(e + 8 * EXTREME_FLOAT), load(e + 8 * EXTREME_SIGN)
-    slot = 8 * load(e + 8 * EXTREME_BLOCK)
-    best, place = LOWEST, -1
-    i = low
-    while i < high:
-        step: Any = 1
-        if indexed and i & (BLOCK - 1) == 0 and i + BLOCK <= high:
-            step = SUPER if i & (SUPER - 1) == 0 and i + SUPER <= high else BLOCK
-            key = load(block_address(h, base, mask, stride, i, step) + slot)
-        else:
-            key = order_key(value_at(base, mask, stride, kind, at, i), floats, sign)
-        if key > LOWEST and key >= best:
-            best, place = key, i
-        i += step
-    return best, place
-
-
-@part
-def range_sum(
-    p: Any, h: Any, base: Any, mask: Any, stride: Any, at: Any, low: Any, high: Any, scale: Any
-) -> Any:  # fmt: skip
-    """The sum of numbers in [low, high) as a pair, added up in an order that only the records' places decide.
-
-    `scale` multiplies every number (a power of two, where the sum would leave float64's range).
-    """
-    slot = -1
-    b = p + 8 * load(h + 8 * BLOCK_SUMS)
-    for _ in range(load(h + 8 * BLOCK_SUM_COUNT)):
-        if load(b + 8 * BLOCK_SUM_AT) == at:
-            slot = 8 * load(b + 8 * BLOCK_SUM_BLOCK)
-        b += 8 * BLOCK_SUM_WIDTH
-    indexed = mask >= 2 * BLOCK - 1 and scale == 1.0
-    total_high, total_low = 0.0, 0.0  # what stands outside of complete blocks of 1024
-    large_high, large_low = 0.0, 0.0
-    block_high, block_low = 0.0, 0.0
-    i = low
-    while i < high:
-        whole = (i & ~(BLOCK - 1)) >= low and (i | (BLOCK - 1)) < high
-        super_whole = (i & ~(SUPER - 1)) >= low and (i | (SUPER - 1)) < high
-        if indexed and whole and i & (BLOCK - 1) == 0:
-            size = SUPER if super_whole and i & (SUPER - 1) == 0 else BLOCK
-            a = block_address(h, base, mask, stride, i, size) + slot
-            block_high, block_low = number(load(a)), number(load(a + 8))
-            i += size
-            if size == SUPER:
-                total_high, total_low = add_pair(total_high, total_low, block_high, block_low)
-                block_high, block_low = 0.0, 0.0
-                continue
-        else:
-            value = load(base + 8 * ((i & mask) * stride + at))
-            if value != NULL:
-                block_high, block_low = add_pair(block_high, block_low, number(value) * scale, 0.0)
-            i += 1
-            if whole and i & (BLOCK - 1) != 0:
-                continue
-        if super_whole:
-            large_high, large_low = add_pair(large_high, large_low, block_high, block_low)
-            if i & (SUPER - 1) == 0:
-                total_high, total_low = add_pair(total_high, total_low, large_high, large_low)
-                large_high, large_low = 0.0, 0.0
-        else:
-            total_high, total_low = add_pair(total_high, total_low, block_high, block_low)
-        block_high, block_low = 0.0, 0.0
-    return total_high, total_low

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from parakh.features.index import index_records
 from parakh.features.memory import load, part, store
 from parakh.features.repeats import HASHED, forget_values, hash_is_full, remember_values
 from parakh.features.rings import clear_slot, free_list, grow_ring, low_end, new_slot, ring_words, room_for, size_class
@@ -105,6 +106,7 @@ def move_ring(c: Any, p: Any, h: Any, history: Any, s: Any, mask: Any) -> Any:
         for i in range(load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)):
             forget_values(c, p, h, s, i)
     grow_ring(c, p, h, history, s, mask)
+    index_records(p, h, s, load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL), load(c + 8 * ARENA))
     if crosses and mask > old:
         for i in range(load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)):
             remember_values(c, p, h, s, i)

@@ -155,8 +155,8 @@ MEASURE_COUNT_ONLY, MEASURE_INTEGER, MEASURE_NUMBER, MEASURE_VALUE = range(4)
 
 # Program, an extreme (max of `sign * value`).
 EXTREME_KIND, EXTREME_AT, EXTREME_FLOAT, EXTREME_SIGN, EXTREME_BLOCK, EXTREME_MEASURE, EXTREME_WIDTH = range(7)
-# Program, a sum of numbers kept a block: the value's record offset.
-BLOCK_SUM_AT, BLOCK_SUM_BLOCK, BLOCK_SUM_WIDTH = range(3)
+# Program, what the index keeps of a measure: its sum (two words), and its squares about the mean where they are wanted.
+BLOCK_SUM_MEASURE, BLOCK_SUM_BLOCK, BLOCK_SUM_WIDTH = range(3)
 
 # Program, a type's part in a history.
 (
