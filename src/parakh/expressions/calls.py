@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from parakh.expressions import numeric
 from parakh.expressions.hints import did_you_mean
 from parakh.expressions.syntax import Call, Literal, Syntax
-from parakh.expressions.typed import Node, Op
+from parakh.expressions.typed import Checking, Node, Op
 from parakh.expressions.types import BOOLEAN, INTEGER, NUMBER, STRING, Kind, Type
-
-if TYPE_CHECKING:
-    from parakh.expressions.check import Checker
 
 __all__ = ["CALLS", "DATE_UNITS"]
 
@@ -20,11 +16,11 @@ DATE_UNITS = ("second", "minute", "hour", "day", "week", "month", "quarter", "ye
 _MOST_DIGITS = 15
 
 
-def _coalesce(checker: Checker, syntax: Call) -> Node:
+def _coalesce(checker: Checking, syntax: Call) -> Node:
     return _folded(checker, syntax, Op.COALESCE)
 
 
-def _folded(checker: Checker, syntax: Call, op: Op) -> Node:
+def _folded(checker: Checking, syntax: Call, op: Op) -> Node:
     type, nodes = checker.common(syntax, syntax.arguments)
     nodes = [node for node in nodes if not node.is_null]  # coalesce, least and greatest all skip NULL
     result = nodes[-1] if op is Op.COALESCE else nodes[0]
@@ -33,22 +29,22 @@ def _folded(checker: Checker, syntax: Call, op: Op) -> Node:
     return result
 
 
-def _least(checker: Checker, syntax: Call) -> Node:
+def _least(checker: Checking, syntax: Call) -> Node:
     return _extreme(checker, syntax, Op.LEAST)
 
 
-def _greatest(checker: Checker, syntax: Call) -> Node:
+def _greatest(checker: Checking, syntax: Call) -> Node:
     return _extreme(checker, syntax, Op.GREATEST)
 
 
-def _extreme(checker: Checker, syntax: Call, op: Op) -> Node:
+def _extreme(checker: Checking, syntax: Call, op: Op) -> Node:
     node = _folded(checker, syntax, op)
     if node.type.kind in (Kind.STRING, Kind.BOOLEAN):
         checker.refuse(syntax, f"{syntax.function}() compares numbers, money and times")
     return node
 
 
-def _nullif(checker: Checker, syntax: Call) -> Node:
+def _nullif(checker: Checking, syntax: Call) -> Node:
     first, second = (checker.check(part) for part in syntax.arguments)
     if first.is_null or second.is_null:
         checker.refuse(syntax, "nullif() takes values that are not null")
@@ -56,18 +52,18 @@ def _nullif(checker: Checker, syntax: Call) -> Node:
     return Node(Op.SELECT, first.type, (equal, Node(Op.CONSTANT, first.type), first))
 
 
-def _number(checker: Checker, syntax: Syntax) -> Node:
+def _number(checker: Checking, syntax: Syntax) -> Node:
     node = checker.check(syntax)
     numeric.require(checker, syntax, node)
     return node
 
 
-def _abs(checker: Checker, syntax: Call) -> Node:
+def _abs(checker: Checking, syntax: Call) -> Node:
     node = _number(checker, syntax.arguments[0])
     return Node(Op.ABS, node.type, (node,))
 
 
-def _round(checker: Checker, syntax: Call) -> Node:
+def _round(checker: Checking, syntax: Call) -> Node:
     node = _number(checker, syntax.arguments[0])
     digits = 0
     if len(syntax.arguments) == 2:
@@ -83,8 +79,8 @@ def _round(checker: Checker, syntax: Call) -> Node:
     return Node(Op.ROUND, node.type, (node,), 10 ** (node.type.digits - digits))
 
 
-def _whole(op: Op) -> Callable[[Checker, Call], Node]:
-    def rule(checker: Checker, syntax: Call) -> Node:
+def _whole(op: Op) -> Callable[[Checking, Call], Node]:
+    def rule(checker: Checking, syntax: Call) -> Node:
         node = _number(checker, syntax.arguments[0])
         if node.type.kind is Kind.NUMBER:
             return Node(op, NUMBER, (node,))
@@ -93,21 +89,21 @@ def _whole(op: Op) -> Callable[[Checker, Call], Node]:
     return rule
 
 
-def _real(op: Op) -> Callable[[Checker, Call], Node]:
-    def rule(checker: Checker, syntax: Call) -> Node:
+def _real(op: Op) -> Callable[[Checking, Call], Node]:
+    def rule(checker: Checking, syntax: Call) -> Node:
         return Node(op, NUMBER, tuple(numeric.to_number(_number(checker, part)) for part in syntax.arguments))
 
     return rule
 
 
-def _text(op: Op, type: Type) -> Callable[[Checker, Call], Node]:
-    def rule(checker: Checker, syntax: Call) -> Node:
+def _text(op: Op, type: Type) -> Callable[[Checking, Call], Node]:
+    def rule(checker: Checking, syntax: Call) -> Node:
         return Node(op, type, (_of_kind(checker, syntax.arguments[0], Kind.STRING, "text"),))
 
     return rule
 
 
-def _of_kind(checker: Checker, syntax: Syntax, kind: Kind, word: str) -> Node:
+def _of_kind(checker: Checking, syntax: Syntax, kind: Kind, word: str) -> Node:
     node = checker.check(syntax)
     if node.type.kind is not kind or node.is_null:
         checker.refuse(syntax, f"a {word} is needed; `{checker.source(syntax)}` is {_known(node)}")
@@ -118,7 +114,7 @@ def _known(node: Node) -> str:
     return "null" if node.is_null else str(node.type)
 
 
-def _starts_with(checker: Checker, syntax: Call) -> Node:
+def _starts_with(checker: Checking, syntax: Call) -> Node:
     text = _of_kind(checker, syntax.arguments[0], Kind.STRING, "text")
     prefix = _of_kind(checker, syntax.arguments[1], Kind.STRING, "text")
     if prefix.op is not Op.CONSTANT:
@@ -126,7 +122,7 @@ def _starts_with(checker: Checker, syntax: Call) -> Node:
     return Node(Op.STARTS_WITH, BOOLEAN, (text,), prefix.value)
 
 
-def _time(checker: Checker, syntax: Syntax) -> Node:
+def _time(checker: Checking, syntax: Syntax) -> Node:
     node = checker.check(syntax)
     if node.op is Op.CONSTANT and node.type.kind is Kind.STRING:
         return checker.as_time(syntax, node)
@@ -135,14 +131,14 @@ def _time(checker: Checker, syntax: Syntax) -> Node:
     return node
 
 
-def _of_time(op: Op) -> Callable[[Checker, Call], Node]:
-    def rule(checker: Checker, syntax: Call) -> Node:
+def _of_time(op: Op) -> Callable[[Checking, Call], Node]:
+    def rule(checker: Checking, syntax: Call) -> Node:
         return Node(op, INTEGER, (_time(checker, syntax.arguments[0]),))
 
     return rule
 
 
-def _date_diff(checker: Checker, syntax: Call) -> Node:
+def _date_diff(checker: Checking, syntax: Call) -> Node:
     unit = syntax.arguments[0]
     name = unit.value if isinstance(unit, Literal) else None
     plain = name.removesuffix("s") if isinstance(name, str) else ""
@@ -152,7 +148,7 @@ def _date_diff(checker: Checker, syntax: Call) -> Node:
     return Node(Op.DATE_DIFF, INTEGER, (start, end), plain)
 
 
-def _distance_km(checker: Checker, syntax: Call) -> Node:
+def _distance_km(checker: Checking, syntax: Call) -> Node:
     parts = []
     for argument in syntax.arguments:
         node = _number(checker, argument)
@@ -162,13 +158,13 @@ def _distance_km(checker: Checker, syntax: Call) -> Node:
     return Node(Op.DISTANCE_KM, NUMBER, tuple(parts))
 
 
-def _literal_text(checker: Checker, syntax: Syntax, what: str, usage: str) -> str:
+def _literal_text(checker: Checking, syntax: Syntax, what: str, usage: str) -> str:
     if not isinstance(syntax, Literal) or not isinstance(syntax.value, str):
         checker.refuse(syntax, f"{what} stands in quotes", usage)
     return syntax.value
 
 
-def _in_list(checker: Checker, syntax: Call) -> Node:
+def _in_list(checker: Checking, syntax: Call) -> Node:
     name = _literal_text(checker, syntax.arguments[1], "the list's name", "in_list(field, 'name')")
     type = checker.scope.lists.get(name)
     if type is None:
@@ -176,7 +172,7 @@ def _in_list(checker: Checker, syntax: Call) -> Node:
     return Node(Op.IN_LIST, BOOLEAN, (_as(checker, syntax.arguments[0], type, f"list {name} holds"),), name)
 
 
-def _lookup(checker: Checker, syntax: Call) -> Node:
+def _lookup(checker: Checking, syntax: Call) -> Node:
     usage = "lookup('table', key, 'column')"
     name = _literal_text(checker, syntax.arguments[0], "the table's name", usage)
     column = _literal_text(checker, syntax.arguments[2], "the column's name", usage)
@@ -196,7 +192,7 @@ def _choices(name: str, known: object) -> str:
     return did_you_mean(name, names) if names else "none is defined"
 
 
-def _as(checker: Checker, syntax: Syntax, type: Type, sentence: str) -> Node:
+def _as(checker: Checking, syntax: Syntax, type: Type, sentence: str) -> Node:
     """A value of the type that a list or a table's key has."""
     node = checker.check(syntax)
     if node.type == type and not node.is_null:
@@ -208,7 +204,7 @@ def _as(checker: Checker, syntax: Syntax, type: Type, sentence: str) -> Node:
     checker.refuse(syntax, f"{sentence} {type}; `{checker.source(syntax)}` is {_known(node)}")
 
 
-CALLS: dict[str, Callable[[Checker, Call], Node]] = {
+CALLS: dict[str, Callable[[Checking, Call], Node]] = {
     "coalesce": _coalesce,
     "nullif": _nullif,
     "abs": _abs,

@@ -6,8 +6,7 @@ whole numbers and numbers mix as numbers; texts never turn into numbers. What ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -16,6 +15,7 @@ from parakh.expressions import numeric
 from parakh.expressions.calls import CALLS
 from parakh.expressions.hints import did_you_mean
 from parakh.expressions.parse import parse
+from parakh.expressions.scope import Scope, TableType
 from parakh.expressions.syntax import (
     Arithmetic,
     Between,
@@ -39,24 +39,6 @@ from parakh.expressions.types import BOOLEAN, INTEGER, NUMBER, STRING, TIMESTAMP
 from parakh.expressions.values import timestamp_us
 
 __all__ = ["Scope", "TableType", "Typed", "check", "check_condition"]
-
-
-@dataclass(frozen=True, slots=True)
-class TableType:
-    """A lookup table's types: its key's and its columns'."""
-
-    key: Type
-    columns: Mapping[str, Type]
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What an expression may read; `unavailable` says of a name why it cannot be read here."""
-
-    columns: Mapping[str, Type]
-    lists: Mapping[str, Type] = field(default_factory=dict)
-    tables: Mapping[str, TableType] = field(default_factory=dict)
-    unavailable: Mapping[str, str] = field(default_factory=dict)
 
 
 def check(expression: Expression | str, scope: Scope) -> Typed:

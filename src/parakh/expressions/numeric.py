@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from decimal import Context, Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
-from parakh.expressions.typed import Node, Op
+from parakh.expressions.syntax import Arithmetic, Syntax
+from parakh.expressions.typed import Checking, Node, Op
 from parakh.expressions.types import BOOLEAN, INTEGER, NUMBER, Kind, Type
-
-if TYPE_CHECKING:
-    from parakh.expressions.check import Checker
-    from parakh.expressions.syntax import Arithmetic, Syntax
 
 __all__ = [
     "arithmetic",
@@ -62,7 +58,7 @@ def value(node: Node) -> int | Decimal:
     return node.value
 
 
-def require(checker: Checker, syntax: Syntax, node: Node) -> None:
+def require(checker: Checking, syntax: Syntax, node: Node) -> None:
     """Refuse what is not a number."""
     if not is_numeric(node):
         checker.refuse(syntax, f"a number is needed; `{checker.source(syntax)}` is {_described(node)}")
@@ -83,7 +79,7 @@ def held(type: Type, number: int | Decimal) -> int | None:
     return scaled.numerator if scaled.denominator == 1 and LOWEST <= scaled <= HIGHEST else None
 
 
-def common_type(checker: Checker, syntax: Syntax, nodes: list[Node]) -> Type:
+def common_type(checker: Checking, syntax: Syntax, nodes: list[Node]) -> Type:
     """The type that numbers share: money where all else are literals, whole where all are whole, number otherwise."""
     monies = list(dict.fromkeys(node.type for node in nodes if node.type.kind is Kind.MONEY))
     if len(monies) > 1:
@@ -94,7 +90,7 @@ def common_type(checker: Checker, syntax: Syntax, nodes: list[Node]) -> Type:
     return INTEGER if all(node.type.kind is Kind.INTEGER for node in nodes) else NUMBER
 
 
-def convert(checker: Checker, syntax: Syntax, node: Node, type: Type) -> Node:
+def convert(checker: Checking, syntax: Syntax, node: Node, type: Type) -> Node:
     """A number, literal or NULL as a type that `common_type` found."""
     if node.is_null:
         return Node(Op.CONSTANT, type)
@@ -115,7 +111,7 @@ def convert(checker: Checker, syntax: Syntax, node: Node, type: Type) -> Node:
 # ---- comparison
 
 
-def compare(checker: Checker, syntax: Syntax, operator: str, left: Node, right: Node) -> Node:
+def compare(checker: Checking, syntax: Syntax, operator: str, left: Node, right: Node) -> Node:
     """A comparison of two numbers: exact between whole numbers, money of one currency and literals."""
     if left.type.kind is Kind.MONEY and right.type.kind is Kind.MONEY and left.type != right.type:
         _mixed_currencies(checker, syntax, left.type, right.type)
@@ -162,7 +158,7 @@ def _against_literal(operator: str, operand: Node, literal: int | Decimal) -> No
 # ---- arithmetic
 
 
-def arithmetic(checker: Checker, syntax: Arithmetic, left: Node, right: Node) -> Node:
+def arithmetic(checker: Checking, syntax: Arithmetic, left: Node, right: Node) -> Node:
     """+ - * / // % of two numbers; literals are computed at once, exactly."""
     for part, node in ((syntax.left, left), (syntax.right, right)):
         if node.is_null:
@@ -182,7 +178,7 @@ def arithmetic(checker: Checker, syntax: Arithmetic, left: Node, right: Node) ->
     return Node(_SYMBOLS[syntax.operator], NUMBER, (to_number(left), to_number(right)))
 
 
-def _folded(checker: Checker, syntax: Arithmetic, left: int | Decimal, right: int | Decimal) -> Node:
+def _folded(checker: Checking, syntax: Arithmetic, left: int | Decimal, right: int | Decimal) -> Node:
     if isinstance(left, int) and isinstance(right, int):
         whole = left + right if syntax.operator == "+" else left - right if syntax.operator == "-" else left * right
         if not LOWEST <= whole <= HIGHEST:
@@ -195,7 +191,7 @@ def _folded(checker: Checker, syntax: Arithmetic, left: int | Decimal, right: in
     return Node(Op.CONSTANT, NUMBER, value=result)
 
 
-def _money(checker: Checker, syntax: Arithmetic, left: Node, right: Node) -> Node:
+def _money(checker: Checking, syntax: Arithmetic, left: Node, right: Node) -> Node:
     operator = syntax.operator
     monies = [node.type for node in (left, right) if node.type.kind is Kind.MONEY]
     if len(set(monies)) > 1:
@@ -219,7 +215,7 @@ def _money(checker: Checker, syntax: Arithmetic, left: Node, right: Node) -> Nod
     return Node(_SYMBOLS[operator], NUMBER, (to_number(left), to_number(right)))
 
 
-def _mixed_currencies(checker: Checker, syntax: Syntax, left: Type, right: Type) -> None:
+def _mixed_currencies(checker: Checking, syntax: Syntax, left: Type, right: Type) -> None:
     checker.refuse(syntax, f"{left} and {right} do not mix", "convert one of them before it reaches the event")
 
 

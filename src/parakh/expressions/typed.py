@@ -7,17 +7,15 @@ which is how a program finds sub-expressions that several rules share.
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import NoReturn, Protocol
 
-from parakh.expressions.syntax import Expression
+from parakh.expressions.scope import Scope
+from parakh.expressions.syntax import Expression, Syntax
 from parakh.expressions.types import Type
 
-if TYPE_CHECKING:
-    from parakh.expressions.check import Scope
-
-__all__ = ["Node", "Op", "Typed"]
+__all__ = ["Checking", "Node", "Op", "Typed"]
 
 
 class Op(enum.Enum):
@@ -118,3 +116,33 @@ class Typed:
         """The tables that lookup reads."""
         values = [node.value for node in self.node.walk() if node.op is Op.LOOKUP]
         return tuple(dict.fromkeys(str(value[0]) for value in values if isinstance(value, tuple)))
+
+
+class Checking(Protocol):
+    """A check under way, as calls and arithmetic see it."""
+
+    scope: Scope
+
+    def check(self, syntax: Syntax) -> Node:
+        """The operations of a part."""
+        ...
+
+    def refuse(self, syntax: Syntax | Sequence[Syntax], message: str, hint: str = "") -> NoReturn:
+        """Say what is wrong with a part."""
+        ...
+
+    def source(self, syntax: Syntax) -> str:
+        """The text of a part."""
+        ...
+
+    def common(self, syntax: Syntax, parts: Sequence[Syntax]) -> tuple[Type, list[Node]]:
+        """The one type that several parts share, and the parts as that type."""
+        ...
+
+    def compared(self, syntax: Syntax, operator: str, left: Node, right: Node) -> Node:
+        """A comparison of two known operands."""
+        ...
+
+    def as_time(self, syntax: Syntax, node: Node) -> Node:
+        """A text literal beside a timestamp, as a time."""
+        ...
