@@ -12,9 +12,11 @@ from functools import partial
 
 from parakh.decisions.definition import Definitions, Policy
 from parakh.decisions.names import Names
+from parakh.decisions.personal import refused_reads
 from parakh.errors import ExpressionError, Place, Problem, SourceText
 from parakh.events.definition import ROW_ID, EventType
 from parakh.expressions.check import Scope, Typed
+from parakh.expressions.parse import parse
 from parakh.expressions.syntax import Expression
 from parakh.expressions.types import BOOLEAN, TIMESTAMP, Kind
 from parakh.features.conditions import split_conditions
@@ -24,6 +26,7 @@ from parakh.rules.definition import Mode, Rule
 
 __all__ = ["check_definitions"]
 
+_TELL_APART = (AggregateKind.COUNT, AggregateKind.DISTINCT, AggregateKind.FIRST, AggregateKind.LAST)
 _EXPECTATIONS = ("hit", "no_hit", "unknown")
 
 
@@ -50,6 +53,8 @@ class _Check:
             event_type = self._event_type(signals.event_type)
             if event_type:
                 self._fresh_names(event_type, [name for name, _ in signals.define], "signal")
+                for _, text in signals.define:
+                    self._personal(text, event_type)
         for event in self.definitions.events:
             if not self._broken_features(event):
                 self.names.decide(event)
@@ -156,6 +161,10 @@ class _Check:
             return
         self.names.feature_type(definition)
         self._where(definition)
+        if definition.aggregate.argument is not None:
+            for source in definition.sources:
+                whole = definition.aggregate.kind in _TELL_APART
+                self._personal(definition.aggregate.argument, self.events[source], whole=whole)
         if definition.aggregate.kind is AggregateKind.SINCE_LAST and definition.resolution_us:
             self._problem("since_last() has no resolution", definition.name)
 
@@ -164,6 +173,7 @@ class _Check:
             return
         for source in definition.sources:
             event = self.events[source]
+            self._personal(definition.where, event)
             labels = tuple(item.name for item in event.labels)
             try:
                 conditions = split_conditions(definition.where, labels)
@@ -181,6 +191,7 @@ class _Check:
                 continue
             scope = self.names.rules(event)
             self._condition(rule.when, scope)
+            self._personal(rule.when, event)
             for test in rule.tests:
                 for given, _ in test.given:
                     if given not in scope.columns and given not in self.names.broken:
@@ -229,6 +240,15 @@ class _Check:
                 )
         for band in policy.bands:
             self._condition(band.when, scope)
+            self._personal(band.when, event)
+
+    def _personal(self, text: str, event: EventType, *, whole: bool = False) -> None:
+        try:
+            expression = parse(text)
+        except ExpressionError:
+            return  # reported where the text is checked
+        for error in refused_reads(expression, event, whole=whole):
+            self._expression_problem(error, text)
 
     # -- saying it ----------------------------------------------------------------------------------------------------
 
