@@ -6,7 +6,7 @@ from typing import Any
 
 from parakh.features.index import ANY_SIZE, block_key
 from parakh.features.measures import count_between, integers_answer, nth_value, numbers_answer
-from parakh.features.memory import load, load8, number, part, store, store8, word
+from parakh.features.memory import get, load, load8, number, part, store, store8, word
 from parakh.features.repeats import distinct_between
 from parakh.features.rings import key_value, value_at
 from parakh.features.tables import (
@@ -61,25 +61,25 @@ def answer(
     out: Any, rows: Any, mark: Any,
 ) -> Any:  # fmt: skip
     """Writes features [first, last); `more` is 1 where the windows now end with one more record, the event itself."""
-    base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
-    mask, stride = load(s + 8 * SLOT_MASK), load(h + 8 * STRIDE)
+    base = get(c, ARENA) + 8 * get(s, SLOT_RING)
+    mask, stride = get(s, SLOT_MASK), get(h, STRIDE)
     step = 8 * stride
-    scratch = load(c + 8 * SCRATCH)
+    scratch = get(c, SCRATCH)
     f = features + 8 * FEATURE_WIDTH * first
     for _ in range(first, last):
-        kind = load(f + 8 * FEATURE_KIND)
-        noted = scratch + 16 * load(f + 8 * FEATURE_WINDOW)
+        kind = get(f, FEATURE_KIND)
+        noted = scratch + 16 * get(f, FEATURE_WINDOW)
         low = load(noted)
         high = load(noted + 8) + more
-        null = load(f + 8 * FEATURE_NULL)
-        m = p + 8 * load(f + 8 * FEATURE_PLACE)
+        null = get(f, FEATURE_NULL)
+        m = p + 8 * get(f, FEATURE_PLACE)
         result = null
         if kind == COUNT_ROWS:
             result = high - low
         elif kind == COUNT_VALUES:
-            result = count_between(base, mask, stride, load(m + 8 * MEASURE_COUNTER), low, high)
+            result = count_between(base, mask, stride, get(m, MEASURE_COUNTER), low, high)
         elif SUM_INTEGER <= kind <= STDDEV_INTEGER:
-            scale = number(load(f + 8 * FEATURE_SCALE))
+            scale = number(get(f, FEATURE_SCALE))
             result, overflow = integers_answer(p, h, m, s, base, mask, stride, kind, low, high, scale)
             if overflow != 0:
                 mark_overflow(mark)
@@ -88,37 +88,37 @@ def answer(
         elif kind < EXTREME:
             result = word(numbers_answer(p, h, m, s, base, mask, stride, kind, low, high))
         elif kind == COUNT_DISTINCT:
-            running = s + 8 * load(f + 8 * FEATURE_CACHE)
+            running = s + 8 * get(f, FEATURE_CACHE)
             result = load(running)
             if not in_order:
-                w = p + 8 * (load(h + 8 * WINDOWS) + WINDOW_WIDTH * load(f + 8 * FEATURE_WINDOW))
-                d = p + 8 * (load(h + 8 * DELAYS) + DELAY_WIDTH * load(w + 8 * WINDOW_DELAY))
-                known_low = load(s + 8 * load(w + 8 * WINDOW_LOW))
-                known_high = load(s + 8 * SLOT_TAIL)
-                if load(d + 8 * DELAY_HIGH) != 0:
-                    known_high = load(s + 8 * load(d + 8 * DELAY_HIGH))
-                at = load(m + 8 * MEASURE_AT)
+                w = p + 8 * (get(h, WINDOWS) + WINDOW_WIDTH * get(f, FEATURE_WINDOW))
+                d = p + 8 * (get(h, DELAYS) + DELAY_WIDTH * get(w, WINDOW_DELAY))
+                known_low = load(s + 8 * get(w, WINDOW_LOW))
+                known_high = get(s, SLOT_TAIL)
+                if get(d, DELAY_HIGH) != 0:
+                    known_high = load(s + 8 * get(d, DELAY_HIGH))
+                at = get(m, MEASURE_AT)
                 result = distinct_between(base, mask, stride, at, low, high, known_low, known_high, result)
         elif kind == EXTREME:
             if low < high:
-                key = extreme_key(h, s, base, mask, stride, m, load(f + 8 * FEATURE_CACHE), low, high, in_order)
-                result = key_value(key, load(m + 8 * EXTREME_FLOAT), load(m + 8 * EXTREME_SIGN))
+                key = extreme_key(h, s, base, mask, stride, m, get(f, FEATURE_CACHE), low, high, in_order)
+                result = key_value(key, get(m, EXTREME_FLOAT), get(m, EXTREME_SIGN))
                 if result == NULL:
                     result = null
         elif kind == SINCE_ROW:
             if low < high:
                 result = word(float(time - load(base + ((high - 1) & mask) * step)) / 1e6)
         elif low < high:
-            counter = load(m + 8 * MEASURE_COUNTER)
+            counter = get(m, MEASURE_COUNTER)
             if count_between(base, mask, stride, counter, low, high) != 0:
                 i = nth_value(base, mask, stride, counter, low, high, kind != FIRST)
                 if kind == SINCE_VALUE:
                     result = word(float(time - load(base + (i & mask) * step)) / 1e6)
                 else:
                     result = value_at(
-                        base, mask, stride, load(m + 8 * MEASURE_KIND), load(m + 8 * MEASURE_AT), i
+                        base, mask, stride, get(m, MEASURE_KIND), get(m, MEASURE_AT), i
                     )  # fmt: skip
-        store(out + 8 * rows * load(f + 8 * FEATURE_OUT), result)
+        store(out + 8 * rows * get(f, FEATURE_OUT), result)
         f += 8 * FEATURE_WIDTH
 
 
@@ -147,11 +147,11 @@ def mark_overflow(mark: Any) -> Any:
 @part
 def copy_features(p: Any, source: Any, read: Any, out: Any, rows: Any) -> Any:
     """Gives a read the answers of another of the same key."""
-    a = p + 8 * load(source + 8 * READ_FEATURES)
-    b = p + 8 * load(read + 8 * READ_FEATURES)
-    for _ in range(load(read + 8 * READ_COUNT)):
-        value = load(out + 8 * rows * load(a + 8 * FEATURE_OUT))
-        store(out + 8 * rows * load(b + 8 * FEATURE_OUT), value)
+    a = p + 8 * get(source, READ_FEATURES)
+    b = p + 8 * get(read, READ_FEATURES)
+    for _ in range(get(read, READ_COUNT)):
+        value = load(out + 8 * rows * get(a, FEATURE_OUT))
+        store(out + 8 * rows * get(b, FEATURE_OUT), value)
         a += 8 * FEATURE_WIDTH
         b += 8 * FEATURE_WIDTH
 
@@ -159,11 +159,11 @@ def copy_features(p: Any, source: Any, read: Any, out: Any, rows: Any) -> Any:
 @part
 def empty_features(p: Any, read: Any, out: Any, rows: Any, unknown: Any) -> Any:
     """Answers for a key without records: counts are 0, all else NULL; all NULL where the key is unknown."""
-    f = p + 8 * load(read + 8 * READ_FEATURES)
-    for _ in range(load(read + 8 * READ_COUNT)):
-        kind = load(f + 8 * FEATURE_KIND)
-        result = load(f + 8 * FEATURE_NULL)
+    f = p + 8 * get(read, READ_FEATURES)
+    for _ in range(get(read, READ_COUNT)):
+        kind = get(f, FEATURE_KIND)
+        result = get(f, FEATURE_NULL)
         if not unknown and kind in (COUNT_ROWS, COUNT_VALUES, COUNT_DISTINCT):
             result = 0
-        store(out + 8 * rows * load(f + 8 * FEATURE_OUT), result)
+        store(out + 8 * rows * get(f, FEATURE_OUT), result)
         f += 8 * FEATURE_WIDTH

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from parakh.features.exact import add_pair, divide_pair, pair_of_wide, subtract_wide
-from parakh.features.memory import load, number, part, store, word
+from parakh.features.memory import get, load, number, part, store, word
 from parakh.features.rings import BLOCK, SUPER, order_key, value_at
 from parakh.features.tables import (
     BLOCK_SUM_BLOCK,
@@ -58,7 +58,7 @@ def block_address(h: Any, base: Any, mask: Any, stride: Any, i: Any, size: Any) 
     before = (i & mask) // size
     if size == SUPER:
         before += (mask + 1) // BLOCK
-    return blocks + 8 * before * load(h + 8 * INDEXED)
+    return blocks + 8 * before * get(h, INDEXED)
 
 
 @part
@@ -72,10 +72,10 @@ def block_at(i: Any, high: Any) -> Any:
 @part
 def index_records(p: Any, h: Any, s: Any, start: Any, end: Any, arena: Any) -> Any:
     """Writes the index of the complete blocks that hold records of [start, end)."""
-    if load(h + 8 * INDEXED) == 0:
+    if get(h, INDEXED) == 0:
         return
-    base, mask, stride = arena + 8 * load(s + 8 * SLOT_RING), load(s + 8 * SLOT_MASK), load(h + 8 * STRIDE)
-    head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
+    base, mask, stride = arena + 8 * get(s, SLOT_RING), get(s, SLOT_MASK), get(h, STRIDE)
+    head, tail = get(s, SLOT_HEAD), get(s, SLOT_TAIL)
     for level in range(2):
         size = SUPER if level == 1 else BLOCK
         if mask < 2 * size - 1:
@@ -91,19 +91,19 @@ def index_records(p: Any, h: Any, s: Any, start: Any, end: Any, arena: Any) -> A
 def index_block(p: Any, h: Any, base: Any, mask: Any, stride: Any, i: Any, size: Any) -> Any:
     """Writes the index of one complete block, from its records or from its blocks of 32."""
     target = block_address(h, base, mask, stride, i, size)
-    e = p + 8 * load(h + 8 * EXTREMES)
-    for _ in range(load(h + 8 * EXTREME_COUNT)):
+    e = p + 8 * get(h, EXTREMES)
+    for _ in range(get(h, EXTREME_COUNT)):
         key, _place = block_key(h, base, mask, stride, e, i, i + size, size)
-        store(target + 8 * load(e + 8 * EXTREME_BLOCK), key)
+        store(target + 8 * get(e, EXTREME_BLOCK), key)
         e += 8 * EXTREME_WIDTH
-    b = p + 8 * load(h + 8 * BLOCK_SUMS)
-    for _ in range(load(h + 8 * BLOCK_SUM_COUNT)):
-        m = p + 8 * load(b + 8 * BLOCK_SUM_MEASURE)
-        slot = target + 8 * load(b + 8 * BLOCK_SUM_BLOCK)
+    b = p + 8 * get(h, BLOCK_SUMS)
+    for _ in range(get(h, BLOCK_SUM_COUNT)):
+        m = p + 8 * get(b, BLOCK_SUM_MEASURE)
+        slot = target + 8 * get(b, BLOCK_SUM_BLOCK)
         total, rest = block_sum(h, m, b, base, mask, stride, i, i + size, size, 1.0)
         store(slot, word(total))
         store(slot + 8, word(rest))
-        if load(m + 8 * MEASURE_SQUARES) >= 0:
+        if get(m, MEASURE_SQUARES) >= 0:
             count, mean, rest = mean_between(h, m, b, base, mask, stride, i, i + size, size)
             about = 0.0
             if count != 0:
@@ -118,14 +118,14 @@ def block_key(h: Any, base: Any, mask: Any, stride: Any, e: Any, low: Any, high:
 
     Only blocks smaller than `below_size` are read off the index.
     """
-    kind, at = load(e + 8 * EXTREME_KIND), load(e + 8 * EXTREME_AT)
-    floats, sign = load(e + 8 * EXTREME_FLOAT), load(e + 8 * EXTREME_SIGN)
+    kind, at = get(e, EXTREME_KIND), get(e, EXTREME_AT)
+    floats, sign = get(e, EXTREME_FLOAT), get(e, EXTREME_SIGN)
     best, place = LOWEST, -1
     i = low
     while i < high:
         size = smaller(block_at(i, high), below_size)
         if size != 1:
-            key = load(block_address(h, base, mask, stride, i, size) + 8 * load(e + 8 * EXTREME_BLOCK))
+            key = load(block_address(h, base, mask, stride, i, size) + 8 * get(e, EXTREME_BLOCK))
         else:
             key = order_key(value_at(base, mask, stride, kind, at, i), floats, sign)
         if key > LOWEST and key >= best:
@@ -145,8 +145,8 @@ def smaller(size: Any, below_size: Any) -> Any:
 @part
 def sums_of(p: Any, h: Any, m: Any) -> Any:
     """The block sums of a measure."""
-    b = p + 8 * load(h + 8 * BLOCK_SUMS)
-    while p + 8 * load(b + 8 * BLOCK_SUM_MEASURE) != m:
+    b = p + 8 * get(h, BLOCK_SUMS)
+    while p + 8 * get(b, BLOCK_SUM_MEASURE) != m:
         b += 8 * BLOCK_SUM_WIDTH
     return b
 
@@ -165,9 +165,9 @@ def block_sum(
     h: Any, m: Any, b: Any, base: Any, mask: Any, stride: Any, low: Any, high: Any, below_size: Any, scale: Any
 ) -> Any:
     """A sum from blocks smaller than `below_size`; a block whose own sum left float64's range is taken apart."""
-    at = load(m + 8 * MEASURE_AT)
-    slot = 8 * load(b + 8 * BLOCK_SUM_BLOCK)
-    if load(m + 8 * MEASURE_KIND) == MEASURE_INTEGER:
+    at = get(m, MEASURE_AT)
+    slot = 8 * get(b, BLOCK_SUM_BLOCK)
+    if get(m, MEASURE_KIND) == MEASURE_INTEGER:
         _count, total, rest = sum_of_integers(base, mask, stride, at, low, high)
         return total, rest
     total, rest = 0.0, 0.0
@@ -206,7 +206,7 @@ def mean_between(
     h: Any, m: Any, b: Any, base: Any, mask: Any, stride: Any, low: Any, high: Any, below_size: Any
 ) -> Any:
     """How many values [low, high) has, and their mean as a pair (0 where there is none)."""
-    counter = load(m + 8 * MEASURE_COUNTER)
+    counter = get(m, MEASURE_COUNTER)
     first = load(base + 8 * ((low & mask) * stride + counter))
     count = (load(base + 8 * ((high & mask) * stride + counter)) - first) & LOW32
     if count == 0:
@@ -225,8 +225,8 @@ def squares_about(
 
     Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
     """
-    kind, at = load(m + 8 * MEASURE_KIND), load(m + 8 * MEASURE_AT)
-    slot = 8 * load(b + 8 * BLOCK_SUM_BLOCK)
+    kind, at = get(m, MEASURE_KIND), get(m, MEASURE_AT)
+    slot = 8 * get(b, BLOCK_SUM_BLOCK)
     total, carry = 0.0, 0.0
     i = low
     while i < high:

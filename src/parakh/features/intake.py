@@ -12,7 +12,7 @@ import numpy as np
 from parakh.features.answers import answer
 from parakh.features.index import index_records
 from parakh.features.measures import put_value
-from parakh.features.memory import load, number, part, store, word
+from parakh.features.memory import get, load, number, part, put, store, word
 from parakh.features.repeats import hash_is_full, is_first, is_last, link, stretch_links, unlink
 from parakh.features.rings import order_key, shift_places, upper
 from parakh.features.slots import slot_of
@@ -98,7 +98,7 @@ def visit(
     bound: Any, count: Any, out: Any, rows: Any, mark: Any,
 ) -> Any:  # fmt: skip
     """Answers a read (0: none) of a key whose windows stand right, and takes the event in where a group writes it."""
-    place = load(s + 8 * SLOT_TAIL)
+    place = get(s, SLOT_TAIL)
     if not in_order:
         place = locate(c, p, h, s, time, bound, count)
     first = NONE
@@ -109,7 +109,7 @@ def visit(
             more = 1
         if read != NONE:
             last = load(read + 8 * (READ_COUNT if after == 1 else READ_BEFORE))
-            features = p + 8 * load(read + 8 * READ_FEATURES)
+            features = p + 8 * get(read, READ_FEATURES)
             answer(c, p, h, s, time, in_order, features, first, last, more, out, rows, mark)
             first = last
 
@@ -119,72 +119,72 @@ def take_event(
     c: Any, p: Any, h: Any, hc: Any, s: Any, time: Any, place: Any, group: Any, sequence: Any, out: Any, rows: Any
 ) -> Any:
     """Puts the event's record in at `place`. The room was reserved."""
-    base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
-    mask, stride = load(s + 8 * SLOT_MASK), load(h + 8 * STRIDE)
-    tail = load(s + 8 * SLOT_TAIL)
+    base = get(c, ARENA) + 8 * get(s, SLOT_RING)
+    mask, stride = get(s, SLOT_MASK), get(h, STRIDE)
+    tail = get(s, SLOT_TAIL)
     if place < tail:
-        if load(h + 8 * LINK_COUNT) != 0:
+        if get(h, LINK_COUNT) != 0:
             stretch_links(c, p, h, s, place)
         shift_places(p, h, s, place)
     for i in range(tail, place - 1, -1):
         a = base + 8 * (i & mask) * stride
         b = base + 8 * ((i + 1) & mask) * stride
         for k in range(stride):
-            store(b + 8 * k, load(a + 8 * k))
+            put(b, k, get(a, k))
     tail += 1
-    store(s + 8 * SLOT_TAIL, tail)
-    store(hc + 8 * HISTORY_RECORDS, load(hc + 8 * HISTORY_RECORDS) + 1)
+    put(s, SLOT_TAIL, tail)
+    put(hc, HISTORY_RECORDS, get(hc, HISTORY_RECORDS) + 1)
     here = base + 8 * (place & mask) * stride
     store(here, time)
-    bits = load(group + 8 * GROUP_INITIAL_BITS)
-    pair = p + 8 * load(group + 8 * GROUP_BITS)
-    for _ in range(load(group + 8 * GROUP_BITS_COUNT)):
+    bits = get(group, GROUP_INITIAL_BITS)
+    pair = p + 8 * get(group, GROUP_BITS)
+    for _ in range(get(group, GROUP_BITS_COUNT)):
         if load(out + 8 * rows * load(pair)) == 1:
             bits |= 1 << load(pair + 8)
         pair += 16
-    if load(h + 8 * META) != 0:
-        store(here + 8 * load(h + 8 * META), (sequence << META_BITS) | bits)
-    m = p + 8 * load(h + 8 * MEASURES)
-    x = p + 8 * load(group + 8 * GROUP_INPUTS)
-    for _ in range(load(h + 8 * MEASURE_COUNT)):
-        value = load(x + 8 * INPUT_INITIAL)
-        if load(x + 8 * INPUT_ARGUMENT) >= 0:
-            value = load(out + 8 * rows * load(x + 8 * INPUT_ARGUMENT))
-        if load(x + 8 * INPUT_FLOAT) != 0:
+    if get(h, META) != 0:
+        store(here + 8 * get(h, META), (sequence << META_BITS) | bits)
+    m = p + 8 * get(h, MEASURES)
+    x = p + 8 * get(group, GROUP_INPUTS)
+    for _ in range(get(h, MEASURE_COUNT)):
+        value = get(x, INPUT_INITIAL)
+        if get(x, INPUT_ARGUMENT) >= 0:
+            value = load(out + 8 * rows * get(x, INPUT_ARGUMENT))
+        if get(x, INPUT_FLOAT) != 0:
             value = number_word(value)
-        if load(x + 8 * INPUT_FILTER) >= 0 and load(out + 8 * rows * load(x + 8 * INPUT_FILTER)) != 1:
+        if get(x, INPUT_FILTER) >= 0 and load(out + 8 * rows * get(x, INPUT_FILTER)) != 1:
             value = NULL
-        if load(m + 8 * MEASURE_RAW) >= 0:
-            store(here + 8 * load(m + 8 * MEASURE_RAW), value)
-        if (bits & load(m + 8 * MEASURE_BITS)) != load(m + 8 * MEASURE_BITS):
+        if get(m, MEASURE_RAW) >= 0:
+            store(here + 8 * get(m, MEASURE_RAW), value)
+        if (bits & get(m, MEASURE_BITS)) != get(m, MEASURE_BITS):
             value = NULL
         put_value(m, s, base, mask, stride, place, tail, NULL, value)
-        if load(m + 8 * MEASURE_LINK) >= 0:
-            link(c, h, s, load(m + 8 * MEASURE_LINK), load(m + 8 * MEASURE_IDENTITY), place, value)
+        if get(m, MEASURE_LINK) >= 0:
+            link(c, h, s, get(m, MEASURE_LINK), get(m, MEASURE_IDENTITY), place, value)
         m += 8 * MEASURE_WIDTH
         x += 8 * INPUT_WIDTH
     if place < tail - 1 or tail & 31 == 0:
-        index_records(p, h, s, place, tail, load(c + 8 * ARENA))
-    if load(h + 8 * CACHED) != 0:
+        index_records(p, h, s, place, tail, get(c, ARENA))
+    if get(h, CACHED) != 0:
         enter_all(c, p, h, s, base, mask, stride, place)
 
 
 @part
 def take_label(c: Any, p: Any, h: Any, hc: Any, update: Any) -> Any:
     """Lets an accepted label change what depends on it in one history, or says what that needs."""
-    links = load(h + 8 * LINK_COUNT)
+    links = get(h, LINK_COUNT)
     if links != 0 and hash_is_full(c, links):
-        store(c + 8 * AMOUNT, links)
+        put(c, AMOUNT, links)
         return NEED_HASH
-    effect = p + 8 * load(h + 8 * LABELS)
-    for _ in range(load(h + 8 * LABEL_COUNT)):
-        if load(effect + 8 * LABEL_EFFECT_TYPE) == load(update + 8 * LABEL_TYPE) and load(
-            effect + 8 * LABEL_EFFECT_LABEL
-        ) == load(update + 8 * LABEL_INDEX):
-            code = load(update + 8 * (LABEL_CODES + load(effect + 8 * LABEL_EFFECT_KEY)))
+    effect = p + 8 * get(h, LABELS)
+    for _ in range(get(h, LABEL_COUNT)):
+        if get(effect, LABEL_EFFECT_TYPE) == get(update, LABEL_TYPE) and load(effect + 8 * LABEL_EFFECT_LABEL) == get(
+            update, LABEL_INDEX
+        ):
+            code = load(update + 8 * (LABEL_CODES + get(effect, LABEL_EFFECT_KEY)))
             s = slot_of(c, hc, code) if code >= 0 else 0
             if s != 0:
-                place = find_record(c, h, s, load(update + 8 * LABEL_TIME), load(update + 8 * LABEL_SEQUENCE))
+                place = find_record(c, h, s, get(update, LABEL_TIME), get(update, LABEL_SEQUENCE))
                 if place >= 0:
                     relabel(c, p, h, s, place, effect, update)
         effect += 8 * LABEL_EFFECT_WIDTH
@@ -194,59 +194,59 @@ def take_label(c: Any, p: Any, h: Any, hc: Any, update: Any) -> Any:
 @part
 def find_record(c: Any, h: Any, s: Any, time: Any, sequence: Any) -> Any:
     """The place of the record of an event, -1 where it is no longer kept."""
-    base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
-    mask, stride = load(s + 8 * SLOT_MASK), load(h + 8 * STRIDE)
-    head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
+    base = get(c, ARENA) + 8 * get(s, SLOT_RING)
+    mask, stride = get(s, SLOT_MASK), get(h, STRIDE)
+    head, tail = get(s, SLOT_HEAD), get(s, SLOT_TAIL)
     low, high = head, upper(base, mask, stride, head, tail, tail, time)
-    meta = load(h + 8 * META)
+    meta = get(h, META)
     end = high
     while low < high:
         middle = (low + high) >> 1
         a = base + 8 * (middle & mask) * stride
-        if load(a) < time or (load(a + 8 * meta) >> META_BITS) < sequence:
+        if load(a) < time or (get(a, meta) >> META_BITS) < sequence:
             low = middle + 1
         else:
             high = middle
     if low == end:
         return -1
     a = base + 8 * (low & mask) * stride
-    return low if load(a) == time and (load(a + 8 * meta) >> META_BITS) == sequence else -1
+    return low if load(a) == time and (get(a, meta) >> META_BITS) == sequence else -1
 
 
 @part
 def relabel(c: Any, p: Any, h: Any, s: Any, place: Any, effect: Any, update: Any) -> Any:
     """Sets a record's condition bits and arguments to what a label makes of them."""
-    base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
-    mask, stride = load(s + 8 * SLOT_MASK), load(h + 8 * STRIDE)
+    base = get(c, ARENA) + 8 * get(s, SLOT_RING)
+    mask, stride = get(s, SLOT_MASK), get(h, STRIDE)
     here = base + 8 * (place & mask) * stride
-    bits = load(here + 8 * load(h + 8 * META))
+    bits = load(here + 8 * get(h, META))
     new_bits = bits
-    settings = p + 8 * load(effect + 8 * LABEL_EFFECTS)
-    setting_count = load(effect + 8 * LABEL_EFFECT_COUNT)
+    settings = p + 8 * get(effect, LABEL_EFFECTS)
+    setting_count = get(effect, LABEL_EFFECT_COUNT)
     for k in range(setting_count):
         x = settings + 8 * SETTING_WIDTH * k
-        if load(x + 8 * SETTING_BIT) >= 0:
-            bit = 1 << load(x + 8 * SETTING_BIT)
+        if get(x, SETTING_BIT) >= 0:
+            bit = 1 << get(x, SETTING_BIT)
             new_bits = new_bits & ~bit
-            if load(update + 8 * load(x + 8 * SETTING_COLUMN)) == 1:
+            if load(update + 8 * get(x, SETTING_COLUMN)) == 1:
                 new_bits = new_bits | bit
-    store(here + 8 * load(h + 8 * META), new_bits)
+    store(here + 8 * get(h, META), new_bits)
     changed = False
-    m = p + 8 * load(h + 8 * MEASURES)
-    for _ in range(load(h + 8 * MEASURE_COUNT)):
-        wanted, raw = load(m + 8 * MEASURE_BITS), load(m + 8 * MEASURE_RAW)
+    m = p + 8 * get(h, MEASURES)
+    for _ in range(get(h, MEASURE_COUNT)):
+        wanted, raw = get(m, MEASURE_BITS), get(m, MEASURE_RAW)
         old: Any = 1
         new: Any = 1
         if raw >= 0:
-            old = load(here + 8 * raw)
+            old = get(here, raw)
             new = old
             for k in range(setting_count):
                 x = settings + 8 * SETTING_WIDTH * k
-                if load(x + 8 * SETTING_BIT) < 0 and load(x + 8 * SETTING_RAW) == raw:
-                    new = load(update + 8 * load(x + 8 * SETTING_COLUMN))
-                    if load(x + 8 * SETTING_FLOAT) != 0:
+                if get(x, SETTING_BIT) < 0 and get(x, SETTING_RAW) == raw:
+                    new = load(update + 8 * get(x, SETTING_COLUMN))
+                    if get(x, SETTING_FLOAT) != 0:
                         new = number_word(new)
-            store(here + 8 * raw, new)
+            put(here, raw, new)
         if (bits & wanted) != wanted:
             old = NULL
         if (new_bits & wanted) != wanted:
@@ -256,7 +256,7 @@ def relabel(c: Any, p: Any, h: Any, s: Any, place: Any, effect: Any, update: Any
             replace_value(c, p, h, s, m, base, mask, stride, place, old, new)
         m += 8 * MEASURE_WIDTH
     if changed:
-        index_records(p, h, s, place, place + 1, load(c + 8 * ARENA))
+        index_records(p, h, s, place, place + 1, get(c, ARENA))
 
 
 @part
@@ -264,24 +264,24 @@ def replace_value(
     c: Any, p: Any, h: Any, s: Any, m: Any, base: Any, mask: Any, stride: Any, place: Any, old: Any, new: Any
 ) -> Any:
     """Changes one measure of a record and what the windows remember of it."""
-    at, linked = load(m + 8 * MEASURE_AT), load(m + 8 * MEASURE_LINK)
-    identity = load(m + 8 * MEASURE_IDENTITY)
+    at, linked = get(m, MEASURE_AT), get(m, MEASURE_LINK)
+    identity = get(m, MEASURE_IDENTITY)
     if linked >= 0:
         count_value(p, h, s, base, mask, stride, at, place, -ONE)
         unlink(c, h, s, linked, identity, place, old)
-    put_value(m, s, base, mask, stride, place, load(s + 8 * SLOT_TAIL), old, new)
+    put_value(m, s, base, mask, stride, place, get(s, SLOT_TAIL), old, new)
     if linked >= 0:
         link(c, h, s, linked, identity, place, new)
         count_value(p, h, s, base, mask, stride, at, place, ONE)
-    w = p + 8 * load(h + 8 * WINDOWS)
-    for _ in range(load(h + 8 * WINDOW_COUNT)):
-        pair = p + 8 * load(w + 8 * WINDOW_EXTREMES)
-        for _ in range(load(w + 8 * WINDOW_EXTREME_COUNT)):
+    w = p + 8 * get(h, WINDOWS)
+    for _ in range(get(h, WINDOW_COUNT)):
+        pair = p + 8 * get(w, WINDOW_EXTREMES)
+        for _ in range(get(w, WINDOW_EXTREME_COUNT)):
             e = p + 8 * load(pair + 8)
-            if p + 8 * load(e + 8 * EXTREME_MEASURE) == m and place < window_end(p, h, s, w):
+            if p + 8 * get(e, EXTREME_MEASURE) == m and place < window_end(p, h, s, w):
                 cache = s + 8 * load(pair)
-                floats, sign = load(e + 8 * EXTREME_FLOAT), load(e + 8 * EXTREME_SIGN)
-                if load(s + 8 * load(w + 8 * WINDOW_LOW)) <= place:
+                floats, sign = get(e, EXTREME_FLOAT), get(e, EXTREME_SIGN)
+                if load(s + 8 * get(w, WINDOW_LOW)) <= place:
                     new_key, old_key = order_key(new, floats, sign), order_key(old, floats, sign)
                     if new_key > LOWEST and new_key >= load(cache + 8):
                         store(cache, place)
@@ -295,12 +295,12 @@ def replace_value(
 @part
 def count_value(p: Any, h: Any, s: Any, base: Any, mask: Any, stride: Any, at: Any, place: Any, by: Any) -> Any:
     """Adds `by` to the distinct counts of the windows where the value of a record stands alone."""
-    w = p + 8 * load(h + 8 * WINDOWS)
-    for _ in range(load(h + 8 * WINDOW_COUNT)):
-        low, high = load(s + 8 * load(w + 8 * WINDOW_LOW)), window_end(p, h, s, w)
+    w = p + 8 * get(h, WINDOWS)
+    for _ in range(get(h, WINDOW_COUNT)):
+        low, high = load(s + 8 * get(w, WINDOW_LOW)), window_end(p, h, s, w)
         if low <= place < high:
-            pair = p + 8 * load(w + 8 * WINDOW_DISTINCTS)
-            for _ in range(load(w + 8 * WINDOW_DISTINCT_COUNT)):
+            pair = p + 8 * get(w, WINDOW_DISTINCTS)
+            for _ in range(get(w, WINDOW_DISTINCT_COUNT)):
                 if load(pair + 8) == at:
                     alone = is_first(base, mask, stride, at, place, low) & is_last(base, mask, stride, at, place, high)
                     running = s + 8 * load(pair)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from parakh.features.memory import kernel, load, load8, load32, part, store, store8, store32
+from parakh.features.memory import get, kernel, load, load8, load32, part, put, store, store8, store32
 from parakh.features.tables import (
     AMOUNT,
     CODES,
@@ -83,7 +83,7 @@ def pair_home(a: Any, b: Any, mask: Any) -> Any:
 @part
 def pair_code(pairs: Any, a: Any, b: Any, insert: Any) -> Any:
     """The code of a pair; UNKNOWN where it has none and is not to get one, FULL where there is no room."""
-    parts, table, mask = load(pairs + 8 * PAIR_PARTS), load(pairs + 8 * PAIR_TABLE), load(pairs + 8 * PAIR_MASK)
+    parts, table, mask = get(pairs, PAIR_PARTS), get(pairs, PAIR_TABLE), get(pairs, PAIR_MASK)
     i = pair_home(a, b, mask)
     while True:
         code = load32(table + 4 * i) - 1
@@ -94,13 +94,13 @@ def pair_code(pairs: Any, a: Any, b: Any, insert: Any) -> Any:
         i = (i + 1) & mask
     if not insert:
         return UNKNOWN
-    code = load(pairs + 8 * PAIR_COUNT)
-    if code >= load(pairs + 8 * PAIR_ROOM):
+    code = get(pairs, PAIR_COUNT)
+    if code >= get(pairs, PAIR_ROOM):
         return FULL
     store(parts + 16 * code, a)
     store(parts + 16 * code + 8, b)
     store32(table + 4 * i, code + 1)
-    store(pairs + 8 * PAIR_COUNT, code + 1)
+    put(pairs, PAIR_COUNT, code + 1)
     return code
 
 
@@ -117,18 +117,18 @@ def fill_pairs(parts: Any, count: Any, table: Any, mask: Any) -> Any:
 @part
 def key_code(c: Any, p: Any, key: Any, words: Any, row: Any, insert: Any) -> Any:
     """The code of one key of an event; NULL where a part is NULL."""
-    slots = p + 8 * load(key + 8 * KEY_SLOTS)
-    parts = load(key + 8 * KEY_PARTS)
+    slots = p + 8 * get(key, KEY_SLOTS)
+    parts = get(key, KEY_PARTS)
     for k in range(parts):
-        if words[load(slots + 8 * k), row] == NULL:
+        if words[get(slots, k), row] == NULL:
             return NULL
     code = words[load(slots), row]
-    table = load(key + 8 * KEY_PAIRS)
+    table = get(key, KEY_PAIRS)
     if table < 0:
         return code
     for k in range(1, max(parts, 2)):
-        pairs = c + 8 * (load(p + 8 * PROGRAM_PAIR_CONTROL) + PAIR_CONTROL * table)
-        code = pair_code(pairs, code, words[load(slots + 8 * k), row] if k < parts else 0, insert)
+        pairs = c + 8 * (get(p, PROGRAM_PAIR_CONTROL) + PAIR_CONTROL * table)
+        code = pair_code(pairs, code, words[get(slots, k), row] if k < parts else 0, insert)
         if code < 0:
             break
         table += 1
@@ -138,11 +138,11 @@ def key_code(c: Any, p: Any, key: Any, words: Any, row: Any, insert: Any) -> Any
 @part
 def prepare(c: Any, p: Any, entries: Any, words: Any, labels: Any) -> Any:
     """Finds the codes of all keys of a batch, notes the events that are held, and matches labels with them."""
-    keys = load(p + 8 * PROGRAM_KEYS)
-    label_count = load(p + 8 * PROGRAM_LABELS)
-    holds = load(p + 8 * PROGRAM_HELD) != 0
-    note = c + 8 * load(p + 8 * PROGRAM_HELD_CONTROL)
-    for n in range(load(c + 8 * NEXT), entries.shape[0]):
+    keys = get(p, PROGRAM_KEYS)
+    label_count = get(p, PROGRAM_LABELS)
+    holds = get(p, PROGRAM_HELD) != 0
+    note = c + 8 * get(p, PROGRAM_HELD_CONTROL)
+    for n in range(get(c, NEXT), entries.shape[0]):
         kind = entries[n, ENTRY_KIND]
         if kind == LABEL_ENTRY:
             match_label(c, p, keys, np.int64(labels.ctypes.data) + 8 * entries[n, ENTRY_ROW] * labels.shape[1])
@@ -150,52 +150,52 @@ def prepare(c: Any, p: Any, entries: Any, words: Any, labels: Any) -> Any:
         late = kind >= LATE_BIT
         if late:
             kind -= LATE_BIT
-        of_type = p + 8 * (load(p + 8 * PROGRAM_TYPES) + kind * TYPE_WIDTH)
+        of_type = p + 8 * (get(p, PROGRAM_TYPES) + kind * TYPE_WIDTH)
         held = entries[n, ENTRY_HELD] if holds else -1
-        if held >= load(note + 8 * HELD_ROOM):
-            store(c + 8 * NEXT, n)
-            store(c + 8 * AMOUNT, held + 1)
+        if held >= get(note, HELD_ROOM):
+            put(c, NEXT, n)
+            put(c, AMOUNT, held + 1)
             return NEED_HELD
-        codes = load(c + 8 * CODES) + 8 * keys * n
-        count = load(of_type + 8 * TYPE_KEY_COUNT)
-        key = p + 8 * load(of_type + 8 * TYPE_KEYS)
+        codes = get(c, CODES) + 8 * keys * n
+        count = get(of_type, TYPE_KEY_COUNT)
+        key = p + 8 * get(of_type, TYPE_KEYS)
         for k in range(count):
-            code = key_code(c, p, key, words, entries[n, ENTRY_ROW], not late and load(key + 8 * KEY_WRITES) != 0)
+            code = key_code(c, p, key, words, entries[n, ENTRY_ROW], not late and get(key, KEY_WRITES) != 0)
             if code == FULL:
-                store(c + 8 * NEXT, n)
-                store(c + 8 * WHICH, load(key + 8 * KEY_PAIRS))
-                store(c + 8 * AMOUNT, load(key + 8 * KEY_PARTS))
+                put(c, NEXT, n)
+                put(c, WHICH, get(key, KEY_PAIRS))
+                put(c, AMOUNT, get(key, KEY_PARTS))
                 return NEED_PAIRS
-            store(codes + 8 * k, code)
+            put(codes, k, code)
             if held >= 0:
-                store32(load(note + 8 * HELD_CODES) + 4 * (held * keys + k), max(code, -1))
+                store32(get(note, HELD_CODES) + 4 * (held * keys + k), max(code, -1))
             key += 8 * KEY_WIDTH
         if held >= 0:
-            store(load(note + 8 * HELD_TIMES) + 8 * held, entries[n, ENTRY_TIME])
-            store(load(note + 8 * HELD_SEQUENCES) + 8 * held, load(c + 8 * SEQUENCE) + n)
-            store8(load(note + 8 * HELD_TYPES) + held, kind)
+            store(get(note, HELD_TIMES) + 8 * held, entries[n, ENTRY_TIME])
+            store(get(note, HELD_SEQUENCES) + 8 * held, get(c, SEQUENCE) + n)
+            store8(get(note, HELD_TYPES) + held, kind)
             for k in range(label_count):
-                store8(load(note + 8 * HELD_RANKS) + held * label_count + k, -1)
+                store8(get(note, HELD_RANKS) + held * label_count + k, -1)
     return NEED_NOTHING
 
 
 @part
 def match_label(c: Any, p: Any, keys: Any, update: Any) -> Any:
     """Decides whether a label holds over what its event has, and notes where the event's records are."""
-    store(update + 8 * LABEL_ACCEPTED, 0)
-    note = c + 8 * load(p + 8 * PROGRAM_HELD_CONTROL)
-    held = load(update + 8 * LABEL_HELD)
-    if held < 0 or held >= load(note + 8 * HELD_ROOM):
+    put(update, LABEL_ACCEPTED, 0)
+    note = c + 8 * get(p, PROGRAM_HELD_CONTROL)
+    held = get(update, LABEL_HELD)
+    if held < 0 or held >= get(note, HELD_ROOM):
         return
-    if load8(load(note + 8 * HELD_TYPES) + held) & 255 != load(update + 8 * LABEL_TYPE):
+    if load8(get(note, HELD_TYPES) + held) & 255 != get(update, LABEL_TYPE):
         return
-    place = load(note + 8 * HELD_RANKS) + held * load(p + 8 * PROGRAM_LABELS) + load(update + 8 * LABEL_INDEX)
-    rank = load(update + 8 * LABEL_RANK)
+    place = get(note, HELD_RANKS) + held * get(p, PROGRAM_LABELS) + get(update, LABEL_INDEX)
+    rank = get(update, LABEL_RANK)
     if (~rank if rank < 0 else rank) < load8(place):
         return
     store8(place, max(rank, -1))
-    store(update + 8 * LABEL_ACCEPTED, 1)
-    store(update + 8 * LABEL_TIME, load(load(note + 8 * HELD_TIMES) + 8 * held))
-    store(update + 8 * LABEL_SEQUENCE, load(load(note + 8 * HELD_SEQUENCES) + 8 * held))
+    put(update, LABEL_ACCEPTED, 1)
+    put(update, LABEL_TIME, load(get(note, HELD_TIMES) + 8 * held))
+    put(update, LABEL_SEQUENCE, load(get(note, HELD_SEQUENCES) + 8 * held))
     for k in range(keys):
-        store(update + 8 * (LABEL_CODES + k), load32(load(note + 8 * HELD_CODES) + 4 * (held * keys + k)))
+        store(update + 8 * (LABEL_CODES + k), load32(get(note, HELD_CODES) + 4 * (held * keys + k)))

@@ -20,7 +20,7 @@ from parakh.features.exact import (
     wide_to_number,
 )
 from parakh.features.index import ANY_SIZE, mean_between, range_sum, squares_about, sums_of
-from parakh.features.memory import load, number, part, store, word
+from parakh.features.memory import get, load, number, part, put, store, word
 from parakh.features.tables import (
     AVG_INTEGER,
     AVG_NUMBER,
@@ -43,16 +43,16 @@ __all__ = ["count_between", "integers_answer", "nth_value", "numbers_answer", "p
 @part
 def put_value(m: Any, s: Any, base: Any, mask: Any, stride: Any, place: Any, tail: Any, old: Any, new: Any) -> Any:
     """Changes a measure's value at `place` from `old` to `new` (NULL: none) and the sums of all records after it."""
-    kind, at = load(m + 8 * MEASURE_KIND), load(m + 8 * MEASURE_AT)
-    counter, squares = load(m + 8 * MEASURE_COUNTER), load(m + 8 * MEASURE_SQUARES)
+    kind, at = get(m, MEASURE_KIND), get(m, MEASURE_AT)
+    counter, squares = get(m, MEASURE_COUNTER), get(m, MEASURE_SQUARES)
     more = (1 if new != NULL else 0) - (1 if old != NULL else 0)
     here = base + 8 * (place & mask) * stride
     if kind == MEASURE_NUMBER:
-        store(here + 8 * at, new)
+        put(here, at, new)
         put_number(m, s, base, mask, stride, place, tail)
         return
     if kind == MEASURE_VALUE:
-        store(here + 8 * at, new)
+        put(here, at, new)
     if kind in (MEASURE_COUNT_ONLY, MEASURE_VALUE):
         if counter >= 0 and more != 0:
             for i in range(place + 1, tail + 1):
@@ -69,7 +69,7 @@ def put_value(m: Any, s: Any, base: Any, mask: Any, stride: Any, place: Any, tai
         lost_high, lost_low = square_wide(lost)
         square_high -= lost_high + (1 if below(square_low, lost_low) else 0)
         square_low -= lost_low
-        largest = s + 8 * load(m + 8 * MEASURE_LARGEST)
+        largest = s + 8 * get(m, MEASURE_LARGEST)
         store(largest, max(load(largest), -gained if gained < 0 else gained))
     for i in range(place + 1, tail + 1):
         a = base + 8 * ((i & mask) * stride + at)
@@ -88,9 +88,9 @@ def put_value(m: Any, s: Any, base: Any, mask: Any, stride: Any, place: Any, tai
 @part
 def put_number(m: Any, s: Any, base: Any, mask: Any, stride: Any, place: Any, tail: Any) -> Any:
     """Adds the numbers from `place` on up again: the words value, sum (two), count, and two for squares."""
-    at = load(m + 8 * MEASURE_AT)
-    squares = load(m + 8 * MEASURE_SQUARES)
-    largest = s + 8 * load(m + 8 * MEASURE_LARGEST)
+    at = get(m, MEASURE_AT)
+    squares = get(m, MEASURE_SQUARES)
+    largest = s + 8 * get(m, MEASURE_LARGEST)
     most = number(load(largest))
     for i in range(place, tail):
         a = base + 8 * ((i & mask) * stride + at)
@@ -163,7 +163,7 @@ def integers_answer(
     p: Any, h: Any, m: Any, s: Any, base: Any, mask: Any, stride: Any, kind: Any, low: Any, high: Any, scale: Any
 ) -> Any:
     """sum, avg or stddev of integers over [low, high): a word, and whether it left 64 bits. NULL for no answer."""
-    at = load(m + 8 * MEASURE_AT)
+    at = get(m, MEASURE_AT)
     a = base + 8 * ((low & mask) * stride + at)
     b = base + 8 * ((high & mask) * stride + at)
     count = (load(b + 8) - load(a + 8)) & LOW32
@@ -178,13 +178,13 @@ def integers_answer(
         return word(wide_to_number(sum_high, sum_low) / (float(count) * scale)), 0
     if count < 2:
         return NULL, 0
-    squares = load(m + 8 * MEASURE_SQUARES)
+    squares = get(m, MEASURE_SQUARES)
     a = base + 8 * ((low & mask) * stride + squares)
     b = base + 8 * ((high & mask) * stride + squares)
     q_low = load(b) - load(a)
     q_high = load(b + 8) - load(a + 8) - (1 if below(load(b), load(a)) else 0)
     freedom = float(count) * float(count - 1)
-    largest = load(s + 8 * load(m + 8 * MEASURE_LARGEST))
+    largest = load(s + 8 * get(m, MEASURE_LARGEST))
     if largest <= 2**47 and q_high < 2**30:
         # count * sum of squares - sum squared, exactly, in 128 bits.
         n_high, n_low = times_wide(q_high, q_low, count)
@@ -220,13 +220,13 @@ def numbers_answer(
 
     The difference of two running sums is good unless it is tiny beside them; then the range is added up by itself.
     """
-    at = load(m + 8 * MEASURE_AT)
+    at = get(m, MEASURE_AT)
     a = base + 8 * ((low & mask) * stride + at)
     b = base + 8 * ((high & mask) * stride + at)
     count = (load(b + 24) - load(a + 24)) & LOW32
     if count == 0:
         return math.nan
-    largest = number(load(s + 8 * load(m + 8 * MEASURE_LARGEST)))
+    largest = number(load(s + 8 * get(m, MEASURE_LARGEST)))
     total, rest = 0.0, 0.0
     if (load(b + 24) >> 32) != (load(a + 24) >> 32):
         total, rest = add_pair(number(load(b + 8)), number(load(b + 16)), -number(load(a + 8)), -number(load(a + 16)))

@@ -16,6 +16,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 __all__ = [
+    "get",
     "kernel",
     "load",
     "load8",
@@ -23,6 +24,7 @@ __all__ = [
     "number",
     "part",
     "prefetch",
+    "put",
     "sources_digest",
     "store",
     "store8",
@@ -85,6 +87,29 @@ store: Any = _writer(64)
 """`store(address, word)`."""
 store32: Any = _writer(32)
 store8: Any = _writer(8)
+
+
+def _get(typingctx: Any, address: Any, index: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.load(builder.gep(pointer, [args[1]]))
+
+    return types.int64(types.int64, types.int64), generate
+
+
+def _put(typingctx: Any, address: Any, index: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        builder.store(args[2], builder.gep(pointer, [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+get: Any = intrinsic(_get)
+"""`get(address, index)`: a word of the record there."""
+put: Any = intrinsic(_put)
+"""`put(address, index, word)`."""
 
 
 def _number(typingctx: Any, bits: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from parakh.features.answers import copy_features, empty_features
 from parakh.features.intake import take_label, visit
 from parakh.features.keys import prepare
-from parakh.features.memory import kernel, load, part, prefetch, sources_digest, store
+from parakh.features.memory import get, kernel, load, part, prefetch, put, sources_digest
 from parakh.features.slots import forget_all_expired, make_slot, reserve, slot_of
 from parakh.features.tables import (
     ARENA,
@@ -82,32 +82,32 @@ def _entry(sources: int) -> Any:
         """
         c = np.int64(control.ctypes.data)
         p = np.int64(program.ctypes.data)
-        store(c + 8 * SOURCES, sources)
-        keys = load(p + 8 * PROGRAM_KEYS)
-        if load(c + 8 * PASS) < 0:
+        put(c, SOURCES, sources)
+        keys = get(p, PROGRAM_KEYS)
+        if get(c, PASS) < 0:
             need = prepare(c, p, entries, words, labels)
             if need != NEED_NOTHING:
-                store(c + 8 * NEED, need)
+                put(c, NEED, need)
                 return need
-            store(c + 8 * PASS, 0)
-            store(c + 8 * NEXT, 0)
-            store(c + 8 * RUNNING_CLOCK, load(c + 8 * CLOCK))
-        last = load(p + 8 * PROGRAM_HISTORY_COUNT)
-        for history in range(load(c + 8 * PASS), last):
+            put(c, PASS, 0)
+            put(c, NEXT, 0)
+            put(c, RUNNING_CLOCK, get(c, CLOCK))
+        last = get(p, PROGRAM_HISTORY_COUNT)
+        for history in range(get(c, PASS), last):
             need = over_history(c, p, history, keys, entries, words, flags, labels, bounds)
             if need != NEED_NOTHING:
-                store(c + 8 * PASS, history)
-                store(c + 8 * NEED, need)
+                put(c, PASS, history)
+                put(c, NEED, need)
                 return need
             if history + 1 < last:
-                store(c + 8 * NEXT, 0)
-                store(c + 8 * RUNNING_CLOCK, load(c + 8 * CLOCK))
+                put(c, NEXT, 0)
+                put(c, RUNNING_CLOCK, get(c, CLOCK))
         if last == 0:
             for i in range(entries.shape[0]):
                 if entries[i, ENTRY_KIND] < LABEL_ENTRY:
-                    store(c + 8 * RUNNING_CLOCK, max(load(c + 8 * RUNNING_CLOCK), entries[i, ENTRY_TIME]))
-        store(c + 8 * CLOCK, load(c + 8 * RUNNING_CLOCK))
-        store(c + 8 * SEQUENCE, load(c + 8 * SEQUENCE) + entries.shape[0])
+                    put(c, RUNNING_CLOCK, max(get(c, RUNNING_CLOCK), entries[i, ENTRY_TIME]))
+        put(c, CLOCK, get(c, RUNNING_CLOCK))
+        put(c, SEQUENCE, get(c, SEQUENCE) + entries.shape[0])
         return NEED_NOTHING
 
     return run
@@ -118,50 +118,50 @@ def over_history(
     c: Any, p: Any, history: Any, keys: Any, entries: Any, words: Any, flags: Any, labels: Any, bounds: Any
 ) -> Any:
     """One history's part in a batch."""
-    h = p + 8 * (load(p + 8 * PROGRAM_HISTORIES) + history * HISTORY_WIDTH)
-    hc = c + 8 * (load(p + 8 * PROGRAM_HISTORY_CONTROL) + history * HISTORY_CONTROL)
+    h = p + 8 * (get(p, PROGRAM_HISTORIES) + history * HISTORY_WIDTH)
+    hc = c + 8 * (get(p, PROGRAM_HISTORY_CONTROL) + history * HISTORY_CONTROL)
     log = np.int64(entries.ctypes.data)
     count = entries.shape[0]
     frame = np.int64(words.ctypes.data)
     rows = words.shape[1]
     marks = np.int64(flags.ctypes.data)
     bound = np.int64(bounds.ctypes.data)
-    first_sequence = load(c + 8 * SEQUENCE)
-    forgotten = load(c + 8 * LATENESS) + load(h + 8 * LONGEST)
-    clock = load(c + 8 * RUNNING_CLOCK)
-    for n in range(load(c + 8 * NEXT), count):
+    first_sequence = get(c, SEQUENCE)
+    forgotten = get(c, LATENESS) + get(h, LONGEST)
+    clock = get(c, RUNNING_CLOCK)
+    for n in range(get(c, NEXT), count):
         look_ahead(c, p, h, hc, history, keys, log, count, n)
         entry = log + 8 * ENTRY_WIDTH * n
-        kind = load(entry + 8 * ENTRY_KIND)
+        kind = get(entry, ENTRY_KIND)
         if kind == LABEL_ENTRY:
-            if load(h + 8 * LABEL_COUNT) != 0:
-                row = load(entry + 8 * ENTRY_ROW)
+            if get(h, LABEL_COUNT) != 0:
+                row = get(entry, ENTRY_ROW)
                 update = np.int64(labels.ctypes.data) + 8 * row * labels.shape[1]
-                if load(update + 8 * LABEL_ACCEPTED) != 0:
+                if get(update, LABEL_ACCEPTED) != 0:
                     need = take_label(c, p, h, hc, update)
                     if need != NEED_NOTHING:
-                        store(c + 8 * NEXT, n)
-                        store(c + 8 * RUNNING_CLOCK, clock)
+                        put(c, NEXT, n)
+                        put(c, RUNNING_CLOCK, clock)
                         return need
             continue
         late = kind >= LATE_BIT
         if late:
             kind -= LATE_BIT
-        time = load(entry + 8 * ENTRY_TIME)
+        time = get(entry, ENTRY_TIME)
         if not late and time > clock:
             clock = time
         group = group_of(p, history, kind)
         if group == p:
             continue
-        codes = load(c + 8 * CODES) + 8 * keys * n
-        row = load(entry + 8 * ENTRY_ROW)
+        codes = get(c, CODES) + 8 * keys * n
+        row = get(entry, ENTRY_ROW)
         out = frame + 8 * row
-        reads = p + 8 * load(group + 8 * GROUP_READS)
+        reads = p + 8 * get(group, GROUP_READS)
         written = LOWEST
-        if load(group + 8 * GROUP_WRITE) >= 0 and not late:
-            written = load(codes + 8 * load(group + 8 * GROUP_WRITE))
+        if get(group, GROUP_WRITE) >= 0 and not late:
+            written = load(codes + 8 * get(group, GROUP_WRITE))
         own = NONE  # the read through the very key that is written
-        for k in range(-1, load(group + 8 * GROUP_READ_COUNT)):
+        for k in range(-1, get(group, GROUP_READ_COUNT)):
             read = reads + 8 * READ_WIDTH * k
             code = written
             writing = NONE
@@ -174,7 +174,7 @@ def over_history(
             else:
                 if read == own:
                     continue
-                code = load(codes + 8 * load(read + 8 * READ_KEY))
+                code = load(codes + 8 * get(read, READ_KEY))
                 if own != NONE and code == written:
                     copy_features(p, own, read, out, rows)
                     continue
@@ -191,29 +191,29 @@ def over_history(
                     s = slot_of(c, hc, code)
             if need == NEED_NOTHING:
                 forget_all_expired(c, p, h, hc, s, clock - forgotten)
-                in_order = time >= load(s + 8 * SLOT_TIME)
+                in_order = time >= get(s, SLOT_TIME)
                 if in_order:
                     advance(c, p, h, s, time, bound + 8 * n, count)
                 if writing != NONE:
                     need = reserve(c, p, h, hc, history, s, clock - forgotten)
             if need != NEED_NOTHING:
-                store(c + 8 * NEXT, n)
-                store(c + 8 * RUNNING_CLOCK, clock)
+                put(c, NEXT, n)
+                put(c, RUNNING_CLOCK, clock)
                 return need
             visit(
                 c, p, h, hc, s, time, in_order, read, writing, first_sequence + n,
                 bound + 8 * n, count, out, rows, marks + row,
             )  # fmt: skip
-    store(c + 8 * RUNNING_CLOCK, clock)
+    put(c, RUNNING_CLOCK, clock)
     return NEED_NOTHING
 
 
 @part
 def own_read(group: Any, reads: Any, codes: Any, written: Any) -> Any:
     """The first read whose key is the one that is written, or NONE."""
-    for k in range(load(group + 8 * GROUP_READ_COUNT)):
+    for k in range(get(group, GROUP_READ_COUNT)):
         read = reads + 8 * READ_WIDTH * k
-        if load(codes + 8 * load(read + 8 * READ_KEY)) == written:
+        if load(codes + 8 * get(read, READ_KEY)) == written:
             return read
     return NONE
 
@@ -221,8 +221,8 @@ def own_read(group: Any, reads: Any, codes: Any, written: Any) -> Any:
 @part
 def group_of(p: Any, history: Any, kind: Any) -> Any:
     """The address of an event type's part in a history; `p` itself where it has none."""
-    of_type = p + 8 * (load(p + 8 * PROGRAM_TYPES) + kind * TYPE_WIDTH)
-    return p + 8 * load(p + 8 * (load(of_type + 8 * TYPE_GROUPS) + history))
+    of_type = p + 8 * (get(p, PROGRAM_TYPES) + kind * TYPE_WIDTH)
+    return p + 8 * load(p + 8 * (get(of_type, TYPE_GROUPS) + history))
 
 
 @part
@@ -230,7 +230,7 @@ def look_ahead(
     c: Any, p: Any, h: Any, hc: Any, history: Any, keys: Any, log: Any, count: Any, n: Any
 ) -> Any:  # fmt: skip
     """Asks for the memory that entries soon to come will touch: the slot's place, then the slot, then its ring."""
-    arena = load(c + 8 * ARENA)
+    arena = get(c, ARENA)
     for stage in range(3):
         ahead = n + 12 - 4 * stage
         if ahead >= count:
@@ -241,29 +241,29 @@ def look_ahead(
         group = group_of(p, history, kind)
         if group == p:
             continue
-        key = load(group + 8 * GROUP_WRITE)
+        key = get(group, GROUP_WRITE)
         if key < 0:
-            key = load(p + 8 * (load(group + 8 * GROUP_READS) + READ_KEY))
-        code = load(load(c + 8 * CODES) + 8 * (keys * ahead + key))
-        if code < 0 or code >= load(hc + 8 * HISTORY_ROOM):
+            key = load(p + 8 * (get(group, GROUP_READS) + READ_KEY))
+        code = load(get(c, CODES) + 8 * (keys * ahead + key))
+        if code < 0 or code >= get(hc, HISTORY_ROOM):
             continue
-        place = load(hc + 8 * HISTORY_SLOTS) + 8 * code
+        place = get(hc, HISTORY_SLOTS) + 8 * code
         if stage == 0:
             prefetch(place)
             continue
         s = arena + 8 * load(place)
         if stage == 1:
-            for k in range(0, load(h + 8 * HEADER), 8):
+            for k in range(0, get(h, HEADER), 8):
                 prefetch(s + 8 * k)
         else:
-            base = arena + 8 * load(s + 8 * SLOT_RING)
-            mask = load(s + 8 * SLOT_MASK)
-            step = 8 * load(h + 8 * STRIDE)
-            tail = load(s + 8 * SLOT_TAIL)
+            base = arena + 8 * get(s, SLOT_RING)
+            mask = get(s, SLOT_MASK)
+            step = 8 * get(h, STRIDE)
+            tail = get(s, SLOT_TAIL)
             prefetch(base + (tail & mask) * step)
-            w = p + 8 * load(h + 8 * WINDOWS)
-            for _ in range(load(h + 8 * WINDOW_COUNT)):
-                prefetch(base + (load(s + 8 * load(w + 8 * WINDOW_LOW)) & mask) * step)
+            w = p + 8 * get(h, WINDOWS)
+            for _ in range(get(h, WINDOW_COUNT)):
+                prefetch(base + (load(s + 8 * get(w, WINDOW_LOW)) & mask) * step)
                 w += 8 * WINDOW_WIDTH
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parakh.features.memory import kernel, load, part, store
+from parakh.features.memory import get, kernel, load, part, put, store
 from parakh.features.tables import (
     ARENA,
     HASH,
@@ -50,7 +50,7 @@ HASHED = 63
 @part
 def hash_is_full(c: Any, links: Any) -> Any:
     """Whether there is no room for a ring that begins to be hashed."""
-    return (load(c + 8 * HASH_USED) + links * (HASHED + 1)) * 4 > (load(c + 8 * HASH_MASK) + 1) * 3
+    return (get(c, HASH_USED) + links * (HASHED + 1)) * 4 > (get(c, HASH_MASK) + 1) * 3
 
 
 @part
@@ -77,8 +77,8 @@ def find(table: Any, mask: Any, value: Any, identity: Any) -> Any:
 @part
 def remove(c: Any, a: Any) -> Any:
     """Takes an entry out and moves those behind it up."""
-    table, mask = load(c + 8 * HASH), load(c + 8 * HASH_MASK)
-    store(c + 8 * HASH_USED, load(c + 8 * HASH_USED) - 1)
+    table, mask = get(c, HASH), get(c, HASH_MASK)
+    put(c, HASH_USED, get(c, HASH_USED) - 1)
     hole = (a - table) >> 4
     i = hole
     while True:
@@ -109,16 +109,16 @@ def rehash(table: Any, mask: Any, new_table: Any, new_mask: Any) -> Any:
 @part
 def ring_of(c: Any, h: Any, s: Any) -> Any:
     return (
-        load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING),
-        load(s + 8 * SLOT_MASK),
-        load(h + 8 * STRIDE),
+        get(c, ARENA) + 8 * get(s, SLOT_RING),
+        get(s, SLOT_MASK),
+        get(h, STRIDE),
     )
 
 
 @part
 def identity_of(c: Any, s: Any, number: Any) -> Any:
     """A name for the values of one measure of one key: a slot has more words than links."""
-    return ((s - load(c + 8 * ARENA)) >> 3) + number
+    return ((s - get(c, ARENA)) >> 3) + number
 
 
 @part
@@ -129,15 +129,15 @@ def link(c: Any, h: Any, s: Any, at: Any, number: Any, place: Any, value: Any) -
     if value == NULL:
         store(here, 0)
         return
-    head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
+    head, tail = get(s, SLOT_HEAD), get(s, SLOT_TAIL)
     entry, last = NONE, head - 1
     if mask >= HASHED:
         identity = identity_of(c, s, number)
-        entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity)
+        entry = find(get(c, HASH), get(c, HASH_MASK), value, identity)
         held = load(entry + 8)
         if held == 0:
             store(entry, value)
-            store(c + 8 * HASH_USED, load(c + 8 * HASH_USED) + 1)
+            put(c, HASH_USED, get(c, HASH_USED) + 1)
             store(entry + 8, (identity << 30) | (place & LOW30))
         else:
             last = tail - ((tail - held) & LOW30)
@@ -177,13 +177,13 @@ def unlink(c: Any, h: Any, s: Any, at: Any, number: Any, place: Any, value: Any)
     base, mask, stride = ring_of(c, h, s)
     here = load(base + 8 * ((place & mask) * stride + at))
     back, ahead = (here >> 32) & LOW32, here & LOW32
-    held_before = back != 0 and place - back >= load(s + 8 * SLOT_HEAD)
+    held_before = back != 0 and place - back >= get(s, SLOT_HEAD)
     if ahead != 0:
         a = base + 8 * (((place + ahead) & mask) * stride + at)
         store(a, ((back + ahead if back != 0 else 0) << 32) | (load(a) & LOW32))
     elif mask >= HASHED:
         identity = identity_of(c, s, number)
-        entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity)
+        entry = find(get(c, HASH), get(c, HASH_MASK), value, identity)
         if held_before:
             store(entry + 8, (identity << 30) | ((place - back) & LOW30))
         else:
@@ -197,9 +197,9 @@ def unlink(c: Any, h: Any, s: Any, at: Any, number: Any, place: Any, value: Any)
 def stretch_links(c: Any, p: Any, h: Any, s: Any, place: Any) -> Any:
     """Makes the links that cross `place` one longer, before a record is put in there."""
     base, mask, stride = ring_of(c, h, s)
-    head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
-    for number in range(load(h + 8 * LINK_COUNT)):
-        at = load(p + 8 * (load(h + 8 * LINKS) + number))
+    head, tail = get(s, SLOT_HEAD), get(s, SLOT_TAIL)
+    for number in range(get(h, LINK_COUNT)):
+        at = load(p + 8 * (get(h, LINKS) + number))
         identity = identity_of(c, s, number)
         # From the end, so that no two entries of the hash ever name the same record.
         for i in range(tail - 1, place - 1, -1):
@@ -215,7 +215,7 @@ def stretch_links(c: Any, p: Any, h: Any, s: Any, place: Any) -> Any:
                     b = base + 8 * (((i - back) & mask) * stride + at)
                     store(b, load(b) + 1)
             if mask >= HASHED and both & LOW32 == 0:
-                entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity)
+                entry = find(get(c, HASH), get(c, HASH_MASK), value, identity)
                 store(entry + 8, (identity << 30) | ((i + 1) & LOW30))
 
 
@@ -225,11 +225,11 @@ def forget_values(c: Any, p: Any, h: Any, s: Any, i: Any) -> Any:
     base, mask, stride = ring_of(c, h, s)
     if mask < HASHED:
         return
-    for number in range(load(h + 8 * LINK_COUNT)):
-        a = base + 8 * ((i & mask) * stride + load(p + 8 * (load(h + 8 * LINKS) + number)))
+    for number in range(get(h, LINK_COUNT)):
+        a = base + 8 * ((i & mask) * stride + load(p + 8 * (get(h, LINKS) + number)))
         value = load(a - 8)
         if value != NULL and load(a) & LOW32 == 0:
-            entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity_of(c, s, number))
+            entry = find(get(c, HASH), get(c, HASH_MASK), value, identity_of(c, s, number))
             remove(c, entry)
 
 
@@ -237,15 +237,15 @@ def forget_values(c: Any, p: Any, h: Any, s: Any, i: Any) -> Any:
 def remember_values(c: Any, p: Any, h: Any, s: Any, i: Any) -> Any:
     """Enters the values of a record into the hash where no later record has them. The hash has room."""
     base, mask, stride = ring_of(c, h, s)
-    for number in range(load(h + 8 * LINK_COUNT)):
-        a = base + 8 * ((i & mask) * stride + load(p + 8 * (load(h + 8 * LINKS) + number)))
+    for number in range(get(h, LINK_COUNT)):
+        a = base + 8 * ((i & mask) * stride + load(p + 8 * (get(h, LINKS) + number)))
         value = load(a - 8)
         if value != NULL and load(a) & LOW32 == 0:
             identity = identity_of(c, s, number)
-            entry = find(load(c + 8 * HASH), load(c + 8 * HASH_MASK), value, identity)
+            entry = find(get(c, HASH), get(c, HASH_MASK), value, identity)
             store(entry, value)
             store(entry + 8, (identity << 30) | (i & LOW30))
-            store(c + 8 * HASH_USED, load(c + 8 * HASH_USED) + 1)
+            put(c, HASH_USED, get(c, HASH_USED) + 1)
 
 
 @part

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from parakh.features.memory import load, part, store
+from parakh.features.memory import get, load, part, put, store
 from parakh.features.tables import (
     ARENA,
     DELAY_COUNT,
@@ -76,7 +76,7 @@ def ring_words(h: Any, mask: Any) -> Any:
     blocks = 0
     if mask >= 2 * BLOCK - 1:
         blocks = capacity // BLOCK + capacity // SUPER
-    return capacity * load(h + 8 * STRIDE) + blocks * load(h + 8 * INDEXED)
+    return capacity * get(h, STRIDE) + blocks * get(h, INDEXED)
 
 
 @part
@@ -91,7 +91,7 @@ def size_class(mask: Any) -> Any:
 @part
 def room_for(c: Any, free: Any, words: Any) -> Any:
     """Whether `take` would succeed."""
-    return load(free) != 0 or load(c + 8 * TOP) + words <= load(c + 8 * ROOM)
+    return load(free) != 0 or get(c, TOP) + words <= get(c, ROOM)
 
 
 @part
@@ -99,35 +99,35 @@ def take(c: Any, free: Any, words: Any) -> Any:
     """An arena offset of so many words: from the free list, or from the top. The room was asked for before."""
     offset = load(free)
     if offset != 0:
-        store(free, load(load(c + 8 * ARENA) + 8 * offset))
+        store(free, load(get(c, ARENA) + 8 * offset))
         return offset
-    offset = load(c + 8 * TOP)
-    store(c + 8 * TOP, offset + words)
+    offset = get(c, TOP)
+    put(c, TOP, offset + words)
     return offset
 
 
 @part
 def give_back(c: Any, free: Any, offset: Any) -> Any:
-    store(load(c + 8 * ARENA) + 8 * offset, load(free))
+    store(get(c, ARENA) + 8 * offset, load(free))
     store(free, offset)
 
 
 @part
 def free_list(c: Any, p: Any, history: Any, size: Any) -> Any:
     """The address of a free list: size 0 for slots, `size_class(mask)` for rings."""
-    return c + 8 * (load(p + 8 * PROGRAM_FREE) + history * FREE_CLASSES + size)
+    return c + 8 * (get(p, PROGRAM_FREE) + history * FREE_CLASSES + size)
 
 
 @part
 def new_slot(c: Any, p: Any, h: Any, history: Any, code: Any, mask: Any) -> Any:
     """The arena offset of a new, empty slot with a ring."""
-    header = load(h + 8 * HEADER)
+    header = get(h, HEADER)
     offset = take(c, free_list(c, p, history, NONE), header)
     ring = take(c, free_list(c, p, history, size_class(mask)), ring_words(h, mask))
-    s = load(c + 8 * ARENA) + 8 * offset
-    store(s + 8 * SLOT_RING, ring)
-    store(s + 8 * SLOT_MASK, mask)
-    store(s + 8 * SLOT_CODE, code)
+    s = get(c, ARENA) + 8 * offset
+    put(s, SLOT_RING, ring)
+    put(s, SLOT_MASK, mask)
+    put(s, SLOT_CODE, code)
     clear_slot(c, p, h, s)
     return offset
 
@@ -135,42 +135,42 @@ def new_slot(c: Any, p: Any, h: Any, history: Any, code: Any, mask: Any) -> Any:
 @part
 def clear_slot(c: Any, p: Any, h: Any, s: Any) -> Any:
     """Makes a slot as new: no records, totals of zero."""
-    for k in range(SLOT_HEAD, load(h + 8 * HEADER)):
+    for k in range(SLOT_HEAD, get(h, HEADER)):
         if k != SLOT_CODE:
-            store(s + 8 * k, 0)
-    store(s + 8 * SLOT_TIME, LOWEST)
-    w = p + 8 * load(h + 8 * WINDOWS)
-    for _ in range(load(h + 8 * WINDOW_COUNT)):
-        pair = p + 8 * load(w + 8 * WINDOW_EXTREMES)
-        for _ in range(load(w + 8 * WINDOW_EXTREME_COUNT)):
+            put(s, k, 0)
+    put(s, SLOT_TIME, LOWEST)
+    w = p + 8 * get(h, WINDOWS)
+    for _ in range(get(h, WINDOW_COUNT)):
+        pair = p + 8 * get(w, WINDOW_EXTREMES)
+        for _ in range(get(w, WINDOW_EXTREME_COUNT)):
             cache = s + 8 * load(pair)
             store(cache, -1)
             store(cache + 8, LOWEST)
             pair += 16
         w += 8 * WINDOW_WIDTH
-    base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
-    for k in range(load(h + 8 * STRIDE)):
-        store(base + 8 * k, 0)
+    base = get(c, ARENA) + 8 * get(s, SLOT_RING)
+    for k in range(get(h, STRIDE)):
+        put(base, k, 0)
 
 
 @part
 def grow_ring(c: Any, p: Any, h: Any, history: Any, s: Any, mask: Any) -> Any:
     """Moves a slot's records to a ring of another capacity, without its index; the room was asked for before."""
-    arena = load(c + 8 * ARENA)
-    stride = load(h + 8 * STRIDE)
-    old_mask = load(s + 8 * SLOT_MASK)
-    old_ring = load(s + 8 * SLOT_RING)
+    arena = get(c, ARENA)
+    stride = get(h, STRIDE)
+    old_mask = get(s, SLOT_MASK)
+    old_ring = get(s, SLOT_RING)
     ring = take(c, free_list(c, p, history, size_class(mask)), ring_words(h, mask))
     source = arena + 8 * old_ring
     base = arena + 8 * ring
-    head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
+    head, tail = get(s, SLOT_HEAD), get(s, SLOT_TAIL)
     for i in range(head, tail + 1):
         a = source + 8 * (i & old_mask) * stride
         b = base + 8 * (i & mask) * stride
         for k in range(stride):
-            store(b + 8 * k, load(a + 8 * k))
-    store(s + 8 * SLOT_RING, ring)
-    store(s + 8 * SLOT_MASK, mask)
+            put(b, k, get(a, k))
+    put(s, SLOT_RING, ring)
+    put(s, SLOT_MASK, mask)
     give_back(c, free_list(c, p, history, size_class(old_mask)), old_ring)
 
 
@@ -248,16 +248,16 @@ def key_value(key: Any, floats: Any, sign: Any) -> Any:
 @part
 def low_end(p: Any, h: Any, s: Any) -> Any:
     """The first record that some window still holds or has yet to take in."""
-    low = load(s + 8 * SLOT_TAIL)
-    w = p + 8 * load(h + 8 * WINDOWS)
-    for _ in range(load(h + 8 * WINDOW_COUNT)):
-        low = min(low, load(s + 8 * load(w + 8 * WINDOW_LOW)))
+    low = get(s, SLOT_TAIL)
+    w = p + 8 * get(h, WINDOWS)
+    for _ in range(get(h, WINDOW_COUNT)):
+        low = min(low, load(s + 8 * get(w, WINDOW_LOW)))
         w += 8 * WINDOW_WIDTH
-    d = p + 8 * load(h + 8 * DELAYS)
-    for _ in range(load(h + 8 * DELAY_COUNT)):
-        high = load(d + 8 * DELAY_HIGH)
+    d = p + 8 * get(h, DELAYS)
+    for _ in range(get(h, DELAY_COUNT)):
+        high = get(d, DELAY_HIGH)
         if high != 0:
-            low = min(low, load(s + 8 * high))
+            low = min(low, get(s, high))
         d += 8 * DELAY_WIDTH
     return low
 
@@ -265,21 +265,21 @@ def low_end(p: Any, h: Any, s: Any) -> Any:
 @part
 def shift_places(p: Any, h: Any, s: Any, place: Any) -> Any:
     """Tells windows and caches that a record was put in at `place`, before others."""
-    w = p + 8 * load(h + 8 * WINDOWS)
-    for _ in range(load(h + 8 * WINDOW_COUNT)):
-        low = s + 8 * load(w + 8 * WINDOW_LOW)
+    w = p + 8 * get(h, WINDOWS)
+    for _ in range(get(h, WINDOW_COUNT)):
+        low = s + 8 * get(w, WINDOW_LOW)
         if load(low) > place:
             store(low, load(low) + 1)
-        pair = p + 8 * load(w + 8 * WINDOW_EXTREMES)
-        for _ in range(load(w + 8 * WINDOW_EXTREME_COUNT)):
+        pair = p + 8 * get(w, WINDOW_EXTREMES)
+        for _ in range(get(w, WINDOW_EXTREME_COUNT)):
             cache = s + 8 * load(pair)
             if load(cache) >= place:
                 store(cache, load(cache) + 1)
             pair += 16
         w += 8 * WINDOW_WIDTH
-    d = p + 8 * load(h + 8 * DELAYS)
-    for _ in range(load(h + 8 * DELAY_COUNT)):
-        high = load(d + 8 * DELAY_HIGH)
-        if high != 0 and load(s + 8 * high) > place:
-            store(s + 8 * high, load(s + 8 * high) + 1)
+    d = p + 8 * get(h, DELAYS)
+    for _ in range(get(h, DELAY_COUNT)):
+        high = get(d, DELAY_HIGH)
+        if high != 0 and get(s, high) > place:
+            put(s, high, get(s, high) + 1)
         d += 8 * DELAY_WIDTH

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from parakh.features.index import index_records
-from parakh.features.memory import load, part, store
+from parakh.features.memory import get, load, part, put, store
 from parakh.features.repeats import HASHED, forget_values, hash_is_full, remember_values
 from parakh.features.rings import clear_slot, free_list, grow_ring, low_end, new_slot, ring_words, room_for, size_class
 from parakh.features.tables import (
@@ -46,44 +46,44 @@ FOR_SLOTS = np.int64(0)
 @part
 def slot_of(c: Any, hc: Any, code: Any) -> Any:
     """The address of a key's slot, 0 where it has none."""
-    if code >= load(hc + 8 * HISTORY_ROOM):
+    if code >= get(hc, HISTORY_ROOM):
         return 0
-    offset = load(load(hc + 8 * HISTORY_SLOTS) + 8 * code)
-    return load(c + 8 * ARENA) + 8 * offset if offset != 0 else 0
+    offset = load(get(hc, HISTORY_SLOTS) + 8 * code)
+    return get(c, ARENA) + 8 * offset if offset != 0 else 0
 
 
 @part
 def make_slot(c: Any, p: Any, h: Any, hc: Any, history: Any, code: Any) -> Any:
     """Gives a key an empty slot, or says what that needs."""
-    if code >= load(hc + 8 * HISTORY_ROOM):
-        store(c + 8 * WHICH, history)
-        store(c + 8 * AMOUNT, code + 1)
+    if code >= get(hc, HISTORY_ROOM):
+        put(c, WHICH, history)
+        put(c, AMOUNT, code + 1)
         return NEED_SLOTS
-    words = load(h + 8 * HEADER) + ring_words(h, SMALLEST_MASK)
-    if load(c + 8 * TOP) + words > load(c + 8 * ROOM):
+    words = get(h, HEADER) + ring_words(h, SMALLEST_MASK)
+    if get(c, TOP) + words > get(c, ROOM):
         slots = free_list(c, p, history, FOR_SLOTS)
         rings = free_list(c, p, history, size_class(SMALLEST_MASK))
         if load(slots) == 0 or load(rings) == 0:
-            store(c + 8 * AMOUNT, words)
+            put(c, AMOUNT, words)
             return NEED_ARENA
     offset = new_slot(c, p, h, history, code, SMALLEST_MASK)
-    store(load(hc + 8 * HISTORY_SLOTS) + 8 * code, offset)
-    store(hc + 8 * HISTORY_KEYS, load(hc + 8 * HISTORY_KEYS) + 1)
+    store(get(hc, HISTORY_SLOTS) + 8 * code, offset)
+    put(hc, HISTORY_KEYS, get(hc, HISTORY_KEYS) + 1)
     return NEED_NOTHING
 
 
 @part
 def reserve(c: Any, p: Any, h: Any, hc: Any, history: Any, s: Any, forgotten: Any) -> Any:
     """Makes room for one more record and its links, or says what that needs."""
-    links = load(h + 8 * LINK_COUNT)
+    links = get(h, LINK_COUNT)
     if links != 0 and hash_is_full(c, links):
-        store(c + 8 * AMOUNT, links)
+        put(c, AMOUNT, links)
         return NEED_HASH
-    mask = load(s + 8 * SLOT_MASK)
-    if load(s + 8 * SLOT_TAIL) - load(s + 8 * SLOT_HEAD) + 2 <= mask + 1:
+    mask = get(s, SLOT_MASK)
+    if get(s, SLOT_TAIL) - get(s, SLOT_HEAD) + 2 <= mask + 1:
         return NEED_NOTHING
     drop_expired(c, p, h, hc, s, forgotten)
-    used = load(s + 8 * SLOT_TAIL) - load(s + 8 * SLOT_HEAD) + 2
+    used = get(s, SLOT_TAIL) - get(s, SLOT_HEAD) + 2
     if used <= mask + 1 and (mask < 15 or used <= (mask + 1) // 8 * 7):
         return NEED_NOTHING
     wider = 2 * mask + 1
@@ -91,7 +91,7 @@ def reserve(c: Any, p: Any, h: Any, hc: Any, history: Any, s: Any, forgotten: An
     if not room_for(c, free_list(c, p, history, size_class(wider)), words):
         if used <= mask + 1:
             return NEED_NOTHING
-        store(c + 8 * AMOUNT, words)
+        put(c, AMOUNT, words)
         return NEED_ARENA
     move_ring(c, p, h, history, s, wider)
     return NEED_NOTHING
@@ -100,47 +100,47 @@ def reserve(c: Any, p: Any, h: Any, hc: Any, history: Any, s: Any, forgotten: An
 @part
 def move_ring(c: Any, p: Any, h: Any, history: Any, s: Any, mask: Any) -> Any:
     """Gives a slot a ring of another capacity; small rings have no values in the hash."""
-    old = load(s + 8 * SLOT_MASK)
-    crosses = load(h + 8 * LINK_COUNT) != 0 and (old < HASHED) != (mask < HASHED)
+    old = get(s, SLOT_MASK)
+    crosses = get(h, LINK_COUNT) != 0 and (old < HASHED) != (mask < HASHED)
     if crosses and mask < old:
-        for i in range(load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)):
+        for i in range(get(s, SLOT_HEAD), get(s, SLOT_TAIL)):
             forget_values(c, p, h, s, i)
     grow_ring(c, p, h, history, s, mask)
-    index_records(p, h, s, load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL), load(c + 8 * ARENA))
+    index_records(p, h, s, get(s, SLOT_HEAD), get(s, SLOT_TAIL), get(c, ARENA))
     if crosses and mask > old:
-        for i in range(load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)):
+        for i in range(get(s, SLOT_HEAD), get(s, SLOT_TAIL)):
             remember_values(c, p, h, s, i)
 
 
 @part
 def drop_expired(c: Any, p: Any, h: Any, hc: Any, s: Any, forgotten: Any) -> Any:
     """Lets go of the records that no reading can reach any more."""
-    base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
-    mask, step = load(s + 8 * SLOT_MASK), 8 * load(h + 8 * STRIDE)
-    head = load(s + 8 * SLOT_HEAD)
+    base = get(c, ARENA) + 8 * get(s, SLOT_RING)
+    mask, step = get(s, SLOT_MASK), 8 * get(h, STRIDE)
+    head = get(s, SLOT_HEAD)
     limit = low_end(p, h, s)
     start = head
-    links = load(h + 8 * LINK_COUNT)
+    links = get(h, LINK_COUNT)
     while head < limit and load(base + (head & mask) * step) <= forgotten:
         if links != 0:
             forget_values(c, p, h, s, head)
         head += 1
-    store(s + 8 * SLOT_HEAD, head)
-    store(hc + 8 * HISTORY_RECORDS, load(hc + 8 * HISTORY_RECORDS) - (head - start))
+    put(s, SLOT_HEAD, head)
+    put(hc, HISTORY_RECORDS, get(hc, HISTORY_RECORDS) - (head - start))
 
 
 @part
 def forget_all_expired(c: Any, p: Any, h: Any, hc: Any, s: Any, forgotten: Any) -> Any:
     """Starts a slot anew where all its records are forgotten, as if it had been swept."""
-    head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
+    head, tail = get(s, SLOT_HEAD), get(s, SLOT_TAIL)
     if tail == 0:
         return
-    base = load(c + 8 * ARENA) + 8 * load(s + 8 * SLOT_RING)
-    mask, step = load(s + 8 * SLOT_MASK), 8 * load(h + 8 * STRIDE)
+    base = get(c, ARENA) + 8 * get(s, SLOT_RING)
+    mask, step = get(s, SLOT_MASK), 8 * get(h, STRIDE)
     if head < tail and load(base + ((tail - 1) & mask) * step) > forgotten:
         return
-    if load(h + 8 * LINK_COUNT) != 0:
+    if get(h, LINK_COUNT) != 0:
         for i in range(head, tail):
             forget_values(c, p, h, s, i)
-    store(hc + 8 * HISTORY_RECORDS, load(hc + 8 * HISTORY_RECORDS) - (tail - head))
+    put(hc, HISTORY_RECORDS, get(hc, HISTORY_RECORDS) - (tail - head))
     clear_slot(c, p, h, s)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parakh.features.memory import kernel, load, sources_digest, store
+from parakh.features.memory import get, kernel, load, put, sources_digest
 from parakh.features.repeats import forget_values
 from parakh.features.rings import free_list, give_back, ring_words, room_for, size_class
 from parakh.features.slots import FOR_SLOTS, drop_expired, move_ring
@@ -50,41 +50,41 @@ def _entry(sources: int) -> Any:
         """
         c = np.int64(control.ctypes.data)
         p = np.int64(program.ctypes.data)
-        store(c + 8 * SOURCES, sources)
-        h = p + 8 * (load(p + 8 * PROGRAM_HISTORIES) + history * HISTORY_WIDTH)
-        hc = c + 8 * (load(p + 8 * PROGRAM_HISTORY_CONTROL) + history * HISTORY_CONTROL)
-        earliest = load(c + 8 * CLOCK) - load(c + 8 * LATENESS)
-        forgotten = earliest - load(h + 8 * LONGEST)
-        slots, arena = load(hc + 8 * HISTORY_SLOTS), load(c + 8 * ARENA)
-        step = 8 * load(h + 8 * STRIDE)
+        put(c, SOURCES, sources)
+        h = p + 8 * (get(p, PROGRAM_HISTORIES) + history * HISTORY_WIDTH)
+        hc = c + 8 * (get(p, PROGRAM_HISTORY_CONTROL) + history * HISTORY_CONTROL)
+        earliest = get(c, CLOCK) - get(c, LATENESS)
+        forgotten = earliest - get(h, LONGEST)
+        slots, arena = get(hc, HISTORY_SLOTS), get(c, ARENA)
+        step = 8 * get(h, STRIDE)
         seen = 0
-        last = min(last, load(hc + 8 * HISTORY_ROOM))
+        last = min(last, get(hc, HISTORY_ROOM))
         for code in range(first, last):
             if seen == most:
                 return code, seen
-            offset = load(slots + 8 * code)
+            offset = get(slots, code)
             if offset == 0:
                 continue
             seen += 1
             s = arena + 8 * offset
-            ring, mask = load(s + 8 * SLOT_RING), load(s + 8 * SLOT_MASK)
-            head, tail = load(s + 8 * SLOT_HEAD), load(s + 8 * SLOT_TAIL)
+            ring, mask = get(s, SLOT_RING), get(s, SLOT_MASK)
+            head, tail = get(s, SLOT_HEAD), get(s, SLOT_TAIL)
             base = arena + 8 * ring
             if head == tail or load(base + ((tail - 1) & mask) * step) <= forgotten:
-                if load(h + 8 * LINK_COUNT) != 0:
+                if get(h, LINK_COUNT) != 0:
                     for i in range(head, tail):
                         forget_values(c, p, h, s, i)
-                store(hc + 8 * HISTORY_RECORDS, load(hc + 8 * HISTORY_RECORDS) - (tail - head))
-                store(hc + 8 * HISTORY_KEYS, load(hc + 8 * HISTORY_KEYS) - 1)
+                put(hc, HISTORY_RECORDS, get(hc, HISTORY_RECORDS) - (tail - head))
+                put(hc, HISTORY_KEYS, get(hc, HISTORY_KEYS) - 1)
                 give_back(c, free_list(c, p, history, size_class(mask)), ring)
                 give_back(c, free_list(c, p, history, FOR_SLOTS), offset)
-                store(slots + 8 * code, 0)
+                put(slots, code, 0)
                 continue
             if load(base + (head & mask) * step) <= forgotten:
-                if load(s + 8 * SLOT_TIME) < earliest:
+                if get(s, SLOT_TIME) < earliest:
                     advance(c, p, h, s, earliest, np.int64(bounds.ctypes.data), np.int64(1))
                 drop_expired(c, p, h, hc, s, forgotten)
-                used = tail - load(s + 8 * SLOT_HEAD) + 2
+                used = tail - get(s, SLOT_HEAD) + 2
                 narrow = mask
                 while narrow > 1 and used * 2 <= narrow + 1:
                     narrow >>= 1
