@@ -26,7 +26,6 @@ SIZES = (1, 64, 1_024, 4_096)
 _ROUNDS = 10
 _LOOK = 0.1  # of the stream: the breakdown and the single events at its end
 _ALONE = 2_000  # events one by one, a round
-_BYTES = 187  # of an event, about
 
 
 @dataclass(slots=True)
@@ -35,6 +34,7 @@ class Calls:
 
     events: int = 0
     cpu_s: float = 0.0
+    event_bytes: int = 0
     record_bytes: int = 0
     cpu_us: list[float] = field(default_factory=list)
     wall_us: list[float] = field(default_factory=list)
@@ -73,6 +73,7 @@ class Path:
             cpu_us.append(1e6 * (time.thread_time() - cpu))
             wall_us.append(1e6 * (time.perf_counter() - wall))
             calls.events += len(decisions)
+            calls.event_bytes += len(data)
         calls.cpu_s += time.thread_time() - began
 
 
@@ -92,6 +93,7 @@ def measure(results: Results, *, events: int = EVENTS) -> Engine:
     left = events - int(events * (1 - _LOOK))
     _report_breakdown(results, _breakdown(path, left // 2))
     _report_alone(results, path, left // 2)
+    path.decide(path.batches_of(max(SIZES), events), Calls())  # what is left of the stream
     _report_memory(results, path.engine)
     return path.engine
 
@@ -127,8 +129,12 @@ def _report_turns(results: Results, found: dict[int, Calls]) -> None:
             (f"{size:,}", f"{calls.rate:,.0f}", f"{1e6 / calls.rate:,.1f}",
              _percentiles(calls.cpu_us), _percentiles(calls.wall_us))
         )  # fmt: skip
-    every = [calls.record_bytes / calls.events for calls in found.values()]
-    table.note = f"An event has {_BYTES} bytes of JSON, its record {np.mean(every):,.0f} bytes of MessagePack."
+    events, read, written = (
+        sum(getattr(calls, name) for calls in found.values()) for name in ("events", "event_bytes", "record_bytes")
+    )
+    table.note = (
+        f"An event has {read / events:,.0f} bytes of JSON, its record {written / events:,.0f} bytes of MessagePack."
+    )
     results.tables.append(table)
 
 
