@@ -88,15 +88,15 @@ class Admission:
         ok = problem == 0
         status = np.empty(entries.size, np.uint8)
         held = np.empty(entries.size, np.int64)
-        self.ids.admit(id_hi, id_lo, digest, times, ok, status, held)
+        accepted = self.ids.admit(id_hi, id_lo, digest, times, ok, status, held)
         kinds = batch.kinds if entries.size == batch.count else batch.kinds[entries]
-        refused = np.flatnonzero(status != NEW)
-        if refused.size:
+        if accepted < status.size:
+            refused = np.flatnonzero(status != NEW)
             self._refuse(batch, words, rows[refused], status[refused])
             new = np.flatnonzero(status == NEW)
             entries, rows, kinds, times, held = entries[new], rows[new], kinds[new], times[new], held[new]
         self.counts.received += int(status.size)
-        self.counts.accepted += int(times.size)
+        self.counts.accepted += accepted
         clocks = np.empty(times.size, np.int64)
         late = np.empty(times.size, np.bool_)
         before = self.clock_us

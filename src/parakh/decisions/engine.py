@@ -169,7 +169,8 @@ class Engine:
         Raises StateLimitError where the state would outgrow the project's bound.
         """
         flags = self._flags
-        flags[: sum(part.count for part in batch.parts)] = 0
+        if batch.parts:
+            flags[: batch.parts[-1].stop] = 0
         admitted = self.admission.admit(batch, self.words)
         placed = self._place_labels(batch, admitted)
         for part in batch.parts:
@@ -309,11 +310,12 @@ class Engine:
             position = self._positions(admitted)[mine]
         frame = admitted.rows[mine]
         # Of one type the rows are in log order; where all are new, they are all rows of the part.
-        rows: Any = slice(None)
+        decoded = part.decoded
         columns: Any = slice(start, stop)
         if position.size != part.count:
             rows = frame - start
             columns = frame
+            decoded = decoded.take(rows)
             judgement = judgement.take(rows)
             inputs = None if inputs is None else inputs[rows]
         contributions = _NO_CONTRIBUTIONS
@@ -322,9 +324,8 @@ class Engine:
             if stopped.size:
                 found = plan.score.scorer.contributions(inputs[stopped])
                 contributions = _NO_CONTRIBUTIONS if found is None else found
-        decoded = part.decoded
         if plan.score is None:
-            score = np.full(position.size, np.nan)
+            score = self._unknown[: position.size]
         else:
             score = words.view(np.float64)[plan.score.output.slot, columns].copy()
         return Part(
@@ -332,10 +333,10 @@ class Engine:
             writer=plan.writer,
             position=position,
             rows=frame,
-            id_hi=decoded.id_hi[rows],
-            id_lo=decoded.id_lo[rows],
-            ids=(decoded.id_buffer, decoded.id_starts[rows], decoded.id_lengths[rows]),
-            event_time_us=decoded.times[rows],
+            id_hi=decoded.id_hi,
+            id_lo=decoded.id_lo,
+            ids=(decoded.id_buffer, decoded.id_starts, decoded.id_lengths),
+            event_time_us=decoded.times,
             decided_at_us=admitted.clocks[mine],
             judgement=judgement,
             score=score,
@@ -355,6 +356,7 @@ class Engine:
         self.words = np.full((self.plan.width, self.batch_size), NULL_WORD, np.int64)
         self._flags = np.zeros(self.batch_size, np.uint8)
         self._numbers = np.arange(self.batch_size)
+        self._unknown = np.full(self.batch_size, np.nan)
         self._decided_kinds = np.zeros(256, np.int64)
         self._decided_kinds[[item.index for item in self.plan.types if item.decided]] = 1
         self._label_entities = tuple(entity.name for entity in self.plan.definitions.entities)

@@ -63,6 +63,14 @@ class Decoded:
     id_lengths: npt.NDArray[np.int64]
     labels: dict[str, npt.NDArray[Any]]
 
+    def take(self, rows: npt.NDArray[np.int64]) -> Decoded:
+        """Some of the rows, by number."""
+        return Decoded(
+            len(rows), self.problem[rows], self.problem_field[rows], self.id_hi[rows], self.id_lo[rows],
+            self.digest[rows], self.times[rows], self.id_buffer, self.id_starts[rows], self.id_lengths[rows],
+            {name: values[rows] for name, values in self.labels.items()},
+        )  # fmt: skip
+
     def id_texts(self, rows: Sequence[int] | npt.NDArray[np.int64] | None = None) -> list[str]:
         """The ids of some rows (of all, unless said); "" where a row has none."""
         which = range(self.count) if rows is None else [int(row) for row in rows]

@@ -1,4 +1,4 @@
-"""What an event type is: the fields that its source gives, what is derived from them, and the labels that come later."""
+"""What an event type is: the fields that its source gives, what is derived from them, and labels that come later."""
 
 from __future__ import annotations
 

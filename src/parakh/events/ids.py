@@ -100,6 +100,7 @@ class IdIndex:
     >>> status, held = np.empty(3, np.uint8), np.empty(3, np.int64)
     >>> ids, digest = np.array([7, 8, 7], np.uint64), np.array([1, 1, 1], np.uint64)
     >>> index.admit(ids, ids, digest, np.zeros(3, np.int64), np.ones(3, np.bool_), status, held)
+    2
     >>> status.tolist(), held.tolist(), len(index)
     ([1, 1, 2], [0, 1, 0], 2)
     """
@@ -133,16 +134,19 @@ class IdIndex:
         ok: npt.NDArray[np.bool_],
         status: npt.NDArray[np.uint8],
         held: npt.NDArray[np.int64],
-    ) -> None:
-        """Take ids in order, those where `ok`; answers in `status` and `held`, all arrays of one length.
+    ) -> int:
+        """Take ids in order, those where `ok`; answers in `status` and `held`, all arrays of one length, and how many
+        are NEW.
 
         `held` is the row under which the event stands: its own if NEW, that of the event before if DUPLICATE or
         CONFLICT, -1 if REFUSED.
         """
         self._reserve(id_hi.shape[0])
+        before = self._count
         self._count = int(
             _admit(id_hi, id_lo, digest, times, ok, status, held, self._rows, self._table, self._count)
         )  # fmt: skip
+        return self._count - before
 
     def find(self, id_hi: npt.NDArray[np.uint64], id_lo: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """The rows of ids, -1 for those that are not held."""

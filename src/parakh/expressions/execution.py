@@ -61,6 +61,8 @@ class Program:
 
     def run(self, words: Words, start: int, stop: int, flags: npt.NDArray[np.uint8]) -> None:
         """Compute every output of rows [start, stop)."""
+        if not len(self._code):
+            return
         if (
             words is not self._words
             or flags is not self._flags
