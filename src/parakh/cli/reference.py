@@ -309,7 +309,6 @@ _RECORD_MEANING: Mapping[str, str] = {
     "event_time_us": "when the event happened",
     "decided_at_us": "when it was decided on; in a replay the engine's clock after the event",
     "outcome": "0 allow, 1 challenge, 2 review, 3 block",
-    "decided_by": "what won, and its name: `rule card_tried`, `band block`, `fallback review`, `otherwise allow`",
     "score": "of the policy's model, or null",
     "decided_by": "what won: (rule, name), (band, outcome), (fallback, outcome) or (otherwise, outcome)",
     "reasons": '(code, text, null) for each live rule that hit, and (input, "", contribution) for the model\'s inputs '
