@@ -94,7 +94,7 @@ class Decisions(Sequence["Decision"]):
         schema = self._schema if features else pa.schema(list(self._schema)[: len(BASE_COLUMNS)])
         tables = [part_table(part, schema, self._strings) for part in self.parts]
         if not tables:
-            return schema.empty_table()
+            return pa.Table.from_batches([], schema)  # schema.empty_table() imports pandas
         table = pa.concat_tables(tables)
         position = np.concatenate([part.position for part in self.parts])
         if (np.diff(position) < 0).any():

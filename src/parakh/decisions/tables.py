@@ -42,7 +42,7 @@ def part_table(part: Part, schema: pa.Schema, strings: Strings) -> pa.Table:
     rules = part.schema.judge.rules
     live = [rule.mode is Mode.LIVE for rule in rules]
     columns: dict[str, pa.Array] = {
-        "event_type": pa.repeat(pa.scalar(part.schema.event_type), len(part)),
+        "event_type": _chosen(np.zeros(len(part), np.int8), [part.schema.event_type]),
         "event_id": _ids(part),
         "event_time": pa.array(part.event_time_us, pa.timestamp("us", "UTC")),
         "outcome": _chosen(part.judgement.outcome, _OUTCOMES),
