@@ -17,11 +17,12 @@ def middle(x):
     return inner(x) * FACTOR
 """
 CALLING = """
-from called_here import FACTOR, middle
+import called_here
+from called_here import middle
 from parakh.expressions.kernels import kernel
 @kernel
 def outer(x):
-    return middle(x) + FACTOR
+    return middle(x) + called_here.FACTOR
 print(outer(3), sum(outer.stats.cache_hits.values()))
 """
 

@@ -15,6 +15,7 @@ from numba import njit
 
 from parakh.expressions import instructions as op
 from parakh.expressions.instructions import CHUNK, FAMILY, OVERFLOW, REGISTER_BYTES, WIDTH
+from parakh.expressions.kernels import stamped
 from parakh.expressions.memory import get_float, get_word, mark, set_float, set_word
 from parakh.expressions.types import NULL_WORD
 
@@ -41,6 +42,7 @@ _EARTH_KM = 6371.0088  # the mean radius (IUGG)
 _RADIAN = math.pi / 180.0
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _run_words(code: Word, d: Word, a: Word, b: Word, c: Word, k: Word, n: Word, pool: Word) -> None:
     """Comparisons of words, and three-valued logic."""
@@ -135,6 +137,7 @@ def _run_words(code: Word, d: Word, a: Word, b: Word, c: Word, k: Word, n: Word,
             set_word(d, i, _NULL if f != f else np.int64(found))
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _lower_bound(address: Word, start: Word, count: Word, x: Word) -> Word:
     """How many of `count` sorted words are less than x."""
@@ -148,12 +151,14 @@ def _lower_bound(address: Word, start: Word, count: Word, x: Word) -> Word:
     return low
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _finite(x: float) -> float:
     """NaN and infinity are NULL, and NULL has one pattern of bits."""
     return x if abs(x) <= _LARGEST else _NAN
 
 
+@stamped
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_numbers(code: Word, d: Word, a: Word, b: Word, c: Word, e: Word, k: float, n: Word) -> None:
     """Comparisons and arithmetic of float64."""
@@ -253,6 +258,7 @@ def _run_numbers(code: Word, d: Word, a: Word, b: Word, c: Word, e: Word, k: flo
             set_float(d, i, _finite(r))
 
 
+@stamped
 @njit(cache=True, nogil=True, error_model="numpy")
 def _rounded(x: float, scale: float) -> float:
     """To the nearest multiple of 1/scale, halves away from zero; what is too large to scale has no decimals."""
@@ -265,6 +271,7 @@ def _rounded(x: float, scale: float) -> float:
     return math.copysign(whole / scale, x)
 
 
+@stamped
 @njit(cache=True, nogil=True, error_model="numpy")
 def _distance_km(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
     """The great-circle distance (haversine); NaN where a position is none."""
@@ -277,6 +284,7 @@ def _distance_km(latitude: float, longitude: float, to_latitude: float, to_longi
     return 2.0 * _EARTH_KM * math.asin(math.sqrt(min(1.0, h)))
 
 
+@stamped
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_wholes(code: Word, d: Word, a: Word, b: Word, k: Word, n: Word, flags: Word) -> None:
     """Arithmetic of 64-bit words; what does not fit is NULL and flagged."""
@@ -329,6 +337,7 @@ def _run_wholes(code: Word, d: Word, a: Word, b: Word, k: Word, n: Word, flags: 
         set_word(d, i, r)
 
 
+@stamped
 @njit(cache=True, nogil=True, error_model="numpy")
 def _quotient(x: Word, y: Word) -> Word:
     """x / y towards zero, y not 0 (x is never the least word)."""
@@ -336,6 +345,7 @@ def _quotient(x: Word, y: Word) -> Word:
     return q if (x < 0) == (y < 0) else -q
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _offset(zone: Word, time: Word) -> Word:
     """The offset from UTC at a time; a zone's segment holds count, transitions, offsets."""
@@ -346,6 +356,7 @@ def _offset(zone: Word, time: Word) -> Word:
     return get_word(zone, 1 + count + at)
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _months(days: Word) -> Word:
     """The count of months, from January of year 0, of a day since 1970 (Hinnant's days-to-civil)."""
@@ -357,6 +368,7 @@ def _months(days: Word) -> Word:
     return (year + era * 400) * 12 + (5 * of_year + 2) // 153 + 2
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _date_diff(start: Word, end: Word, unit: Word, zone: Word) -> Word:
     """Boundaries of a unit crossed between two times, in local time; weeks are whole weeks between the days."""
@@ -377,6 +389,7 @@ def _date_diff(start: Word, end: Word, unit: Word, zone: Word) -> Word:
     return _months(end_day) // months - _months(start_day) // months
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _row_as_of(table: Word, key: Word, time: Word) -> Word:
     """The row of a table's segment that holds for a key at a time, or -1."""
@@ -395,12 +408,14 @@ def _row_as_of(table: Word, key: Word, time: Word) -> Word:
     return np.int64(-1)
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def place_of(code: Word) -> Word:
     """Where the search for a text's code begins in a memory."""
     return (np.int64(code) * np.int64(0x9E3779B97F4A7C1)) >> np.int64(20)
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _remembered(memory: Word, code: Word) -> Word:
     """The place of a code in an instruction's memory (bits, keys, results), or -1; half of it is always free."""
@@ -416,6 +431,7 @@ def _remembered(memory: Word, code: Word) -> Word:
         at = (at + 1) & mask
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _run_lookups(code: Word, d: Word, a: Word, b: Word, k: Word, n: Word, row: Word, segment: Word, null: Word) -> Word:
     """What reads a segment of the pool; returns the row at which a text is not remembered, else -1."""
@@ -450,11 +466,13 @@ def _run_lookups(code: Word, d: Word, a: Word, b: Word, k: Word, n: Word, row: W
     return np.int64(-1)
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _cell(cell: Word, registers: Word, columns: Word, stride: Word) -> Word:
     return registers + cell * REGISTER_BYTES if cell >= 0 else columns + (-1 - cell) * stride
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def run(descriptor: npt.NDArray[np.int64], base: Word, stop: Word, instruction: Word, row: Word) -> Word:
     """Run a program over rows [base, stop) of the frame that `descriptor` tells of; 0 when done, MISS to be resumed.

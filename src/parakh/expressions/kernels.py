@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -42,14 +42,18 @@ def inlined(function: _Function) -> _Function:
 def stamped(dispatcher: Any) -> Any:
     """A compiled function whose cache also holds only while what it uses of other modules stays the same.
 
-    Without this an edit, or an upgrade of the package, could leave old machine code in kernels whose own file did not
-    change. Where a later Numba keeps its cache otherwise, the function is as Numba made it.
+    The decorator above `njit` where a kernel needs other options than `kernel` has. Without it an edit, or an upgrade
+    of the package, could leave old machine code in kernels whose own file did not change. Where a later Numba keeps its
+    cache otherwise, the function is as Numba made it.
     """
     function = dispatcher.py_func
     digest = hashlib.sha256()
-    for name in sorted(_names(function.__code__)):
+    names = sorted(_names(function.__code__))
+    for name in names:
         if name in function.__globals__:
-            digest.update(f"{name}={_identity(function.__globals__[name])};".encode())
+            value = function.__globals__[name]
+            parts = [getattr(value, part, None) for part in names] if isinstance(value, ModuleType) else [value]
+            digest.update(f"{name}={[_identity(part) for part in parts]};".encode())
     dispatcher.stamp = digest.hexdigest()
     file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):

@@ -19,6 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from parakh.errors import ModelError
+from parakh.expressions.kernels import stamped
 from parakh.models.lightgbm_text import Forest
 
 __all__ = ["Paths", "add_shap"]
@@ -92,6 +93,7 @@ def add_shap(paths: Paths, feature: Integers, went_left: NDArray[np.uint8], out:
     )
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _add_shap(
     up: Integers,

@@ -22,6 +22,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from parakh.errors import ModelError
+from parakh.expressions.kernels import stamped
 from parakh.models.lightgbm_text import CATEGORICAL, DEFAULT_LEFT, ZERO_THRESHOLD, Forest, Link, Tree
 from parakh.models.shap import Paths, add_shap
 
@@ -170,6 +171,7 @@ def _pack_nodes(tree: Tree, block: Words, first_node: int, first_leaf: int, firs
     block[:, 3] = np.asarray(tree.means(), np.float64).view(np.int64)
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _sums(
     words: Words, numbers: Floats, trees: int, divisor: float, link: int, steepness: float, x: Floats, out: Floats
@@ -199,6 +201,7 @@ def _sums(
         out[row] = _linked(total / divisor, link, steepness)
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _contributions(words: Words, numbers: Floats, trees: int, divisor: float, x: Floats, out: Floats) -> None:
     walking = np.empty(trees, np.int64)
@@ -231,6 +234,7 @@ def _contributions(words: Words, numbers: Floats, trees: int, divisor: float, x:
             out[row, column] = moves[column] / divisor
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _roots(words: Words, trees: int, walking: Words, at: Words) -> int:
     """Puts every tree at its root; the number of those that are more than a leaf."""
@@ -242,6 +246,7 @@ def _roots(words: Words, trees: int, walking: Words, at: Words) -> int:
     return count
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _goes_left(words: Words, numbers: Floats, place: np.uint64, value: float) -> int:
     """The decision of any kind of node: 1 or 0."""
@@ -258,6 +263,7 @@ def _goes_left(words: Words, numbers: Floats, place: np.uint64, value: float) ->
     return int((value <= numbers[node]) | ((not value > numbers[node]) & (facts & 1)))
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _linked(raw: float, link: int, steepness: float) -> float:
     if link == _SIGMOID:
@@ -273,6 +279,7 @@ def _linked(raw: float, link: int, steepness: float) -> float:
     return score if abs(score) < math.inf else math.nan
 
 
+@stamped
 @njit(cache=True, nogil=True)
 def _directions(words: Words, numbers: Floats, trees: int, row: Floats, went_left: NDArray[np.uint8]) -> None:
     """What every node of the forest decides about a row, whether the row reaches it or not."""
