@@ -208,7 +208,7 @@ def test_a_span_begins_at_since_and_ends_before_until() -> None:
 
 def test_number_keys_know_one_zero_and_null() -> None:
     listed = ListIndex(NUMBER)
-    listed.add([(0.0, None, None), (2.5, None, None)], None)
+    listed.add([(0.0, None, None), (2.5, None, None)], Strings())
     bench = Bench({"x": NUMBER}, References(Strings(), {"l": listed}), lists={"l": NUMBER})
     program = bench.compile("in_list(x, 'l')")
     words, flags = bench.frame(4)
@@ -221,9 +221,9 @@ def test_values_of_another_type_do_not_enter_a_list() -> None:
     listed = ListIndex(INTEGER)
     for value in ("a", 1.5, True, None, 2**63):
         with pytest.raises(ValueError):
-            listed.add([(value, None, None)], None)
+            listed.add([(value, None, None)], Strings())
     with pytest.raises(ValueError, match="ends before"):
-        listed.add([(1, 10, 5)], None)
+        listed.add([(1, 10, 5)], Strings())
     assert len(listed) == 0
 
 

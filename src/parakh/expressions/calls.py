@@ -106,12 +106,8 @@ def _text(op: Op, type: Type) -> Callable[[Checking, Call], Node]:
 def _of_kind(checker: Checking, syntax: Syntax, kind: Kind, word: str) -> Node:
     node = checker.check(syntax)
     if node.type.kind is not kind or node.is_null:
-        checker.refuse(syntax, f"a {word} is needed; `{checker.source(syntax)}` is {_known(node)}")
+        checker.refuse(syntax, f"a {word} is needed; `{checker.source(syntax)}` is {node.described}")
     return node
-
-
-def _known(node: Node) -> str:
-    return "null" if node.is_null else str(node.type)
 
 
 def _starts_with(checker: Checking, syntax: Call) -> Node:
@@ -127,7 +123,7 @@ def _time(checker: Checking, syntax: Syntax) -> Node:
     if node.op is Op.CONSTANT and node.type.kind is Kind.STRING:
         return checker.as_time(syntax, node)
     if node.type.kind is not Kind.TIMESTAMP:
-        checker.refuse(syntax, f"a timestamp is needed; `{checker.source(syntax)}` is {_known(node)}")
+        checker.refuse(syntax, f"a timestamp is needed; `{checker.source(syntax)}` is {node.described}")
     return node
 
 
@@ -169,7 +165,7 @@ def _in_list(checker: Checking, syntax: Call) -> Node:
     type = checker.scope.lists.get(name)
     if type is None:
         checker.refuse(syntax.arguments[1], f"there is no list {name}", _choices(name, checker.scope.lists))
-    return Node(Op.IN_LIST, BOOLEAN, (_as(checker, syntax.arguments[0], type, f"list {name} holds"),), name)
+    return Node(Op.IN_LIST, BOOLEAN, (_as(checker, syntax.arguments[0], type, f"a value of list {name} is"),), name)
 
 
 def _lookup(checker: Checking, syntax: Call) -> Node:
@@ -201,7 +197,7 @@ def _as(checker: Checking, syntax: Syntax, type: Type, sentence: str) -> Node:
         return numeric.convert(checker, syntax, node, type)
     if node.type.kind is Kind.INTEGER and type.kind is Kind.NUMBER:
         return numeric.to_number(node)
-    checker.refuse(syntax, f"{sentence} {type}; `{checker.source(syntax)}` is {_known(node)}")
+    checker.refuse(syntax, f"{sentence} {type.described}; `{checker.source(syntax)}` is {node.described}")
 
 
 CALLS: dict[str, Callable[[Checking, Call], Node]] = {

@@ -61,7 +61,7 @@ def check(expression: Expression | str, scope: Scope) -> Typed:
 def check_condition(expression: Expression | str, scope: Scope) -> Typed:
     """`check`, where the expression must be true or false."""
     typed = check(expression, scope)
-    if typed.type is not BOOLEAN and typed.type != BOOLEAN:
+    if typed.type != BOOLEAN:
         Checker(scope, typed.expression).not_a_condition(typed.expression.root, typed.node)
     return typed
 
@@ -98,7 +98,7 @@ class Checker:
         hints = {Kind.STRING: "compare it: x = 'text'", Kind.TIMESTAMP: "compare it: x >= '2024-01-01'"}
         self.refuse(
             syntax,
-            f"a condition is true or false; `{self.source(syntax)}` is {article(node.type)}",
+            f"a condition is true or false; `{self.source(syntax)}` is {node.described}",
             hints.get(node.type.kind, "compare it: x > 0"),
         )
 
@@ -166,12 +166,10 @@ class Checker:
         if kinds == {Kind.TIMESTAMP, Kind.STRING}:
             left, right = self.as_time(syntax, left), self.as_time(syntax, right)
         elif len(kinds) > 1:
-            self.refuse(
-                syntax, f"{article(left.type)} is not compared with {article(right.type)}", _mixed_hint(left, right)
-            )
+            self.refuse(syntax, f"{left.described} is not compared with {right.described}", _mixed_hint(left, right))
         elif kinds & {Kind.STRING, Kind.BOOLEAN} and operator not in ("=", "!="):
             hint = "texts have no order here: use =, in or like" if Kind.STRING in kinds else "use = or not"
-            self.refuse(syntax, f"{article(left.type)} is not compared with {operator}", hint)
+            self.refuse(syntax, f"{left.described} is not compared with {operator}", hint)
         return numeric.ordered(operator, left, right)
 
     def as_time(self, syntax: Syntax, node: Node) -> Node:
@@ -252,7 +250,7 @@ class Checker:
     def like(self, syntax: Like) -> Node:
         operand, pattern = self.check(syntax.operand), self.check(syntax.pattern)
         if operand.type.kind is not Kind.STRING:
-            self.refuse(syntax.operand, f"like reads texts; this is {article(operand.type)}")
+            self.refuse(syntax.operand, f"like reads texts; this is {operand.described}")
         if pattern.op is not Op.CONSTANT or not isinstance(pattern.value, str):
             self.refuse(syntax, "a pattern is a text literal", "text like 'AB%'")
         text = pattern.value
@@ -302,22 +300,10 @@ class Checker:
             nodes = [node if node.is_null else self.as_time(syntax, node) for node in nodes]
             real = [node for node in nodes if not node.is_null]
         elif len(kinds) > 1:
-            names = " and ".join(dict.fromkeys(article(node.type) for node in real))
+            names = " and ".join(dict.fromkeys(node.described for node in real))
             self.refuse(syntax, f"the values have different types: {names}")
         type = real[0].type
         return type, [Node(Op.CONSTANT, type) if node.is_null else node for node in nodes]
-
-
-def article(type: Type) -> str:
-    """A type in a sentence."""
-    words = {
-        Kind.BOOLEAN: "a boolean",
-        Kind.INTEGER: "a whole number",
-        Kind.NUMBER: "a number",
-        Kind.TIMESTAMP: "a timestamp",
-        Kind.STRING: "a text",
-    }
-    return words.get(type.kind) or f"money in {type.currency}"
 
 
 def _mixed_hint(left: Node, right: Node) -> str:

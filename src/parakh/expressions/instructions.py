@@ -1,7 +1,8 @@
 """The instruction set that programs are written in and the interpreter runs: numbers of operations, in four families.
 
-An instruction is eight words: operation, destination, three operands, two constants and the result's NULL. A
-destination or operand is a cell: a register where it is 0 or more, else the column in slot -1 - cell.
+An instruction is eight words: operation, destination, three operands, a constant, a segment of the pool (a fourth
+operand where it is DISTANCE_KM) and the result's NULL. A destination or operand is a cell: a register where it is 0 or
+more, else the column in slot -1 - cell.
 """
 
 from __future__ import annotations

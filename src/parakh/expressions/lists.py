@@ -38,9 +38,10 @@ class TableIndex:
 
     Raises ValueError where a value is not of its column's type or an entry ends before it begins.
 
+    >>> from parakh.expressions.strings import Strings
     >>> from parakh.expressions.types import INTEGER, NUMBER
     >>> table = TableIndex(INTEGER, {"risk": NUMBER})
-    >>> table.put(5411, (0.25,), None)
+    >>> table.put(5411, (0.25,), Strings())
     >>> len(table)
     1
     """
@@ -64,7 +65,7 @@ class TableIndex:
         self,
         key: Value,
         values: Sequence[Value],
-        strings: Dictionary | None,
+        strings: Dictionary,
         *,
         since_us: int | None = None,
         until_us: int | None = None,
@@ -75,7 +76,7 @@ class TableIndex:
     def extend(
         self,
         rows: Iterable[tuple[Value, Sequence[Value], int | None, int | None]],
-        strings: Dictionary | None,
+        strings: Dictionary,
     ) -> None:
         """Add rows of (key, values, since, until)."""
         types = list(self.columns.values())
@@ -100,7 +101,7 @@ class TableIndex:
             self._entries.setdefault(entry.word, []).append(entry)
         self._changed()
 
-    def remove(self, key: Value, strings: Dictionary | None, *, at_us: int | None = None) -> bool:
+    def remove(self, key: Value, strings: Dictionary, *, at_us: int | None = None) -> bool:
         """End what holds for a key at a time (None: it never held); returns whether anything did."""
         word = _word(key, self.key, strings)
         before = self._entries.get(word, [])
@@ -168,9 +169,10 @@ class TableIndex:
 class ListIndex(TableIndex):
     """A list of values, each with the span in which it is on the list.
 
+    >>> from parakh.expressions.strings import Strings
     >>> from parakh.expressions.types import INTEGER
     >>> blocked = ListIndex(INTEGER)
-    >>> blocked.add([(7, None, None), (8, 1_000, 2_000)], None)
+    >>> blocked.add([(7, None, None), (8, 1_000, 2_000)], Strings())
     >>> len(blocked)
     2
     """
@@ -178,26 +180,16 @@ class ListIndex(TableIndex):
     def __init__(self, type: Type) -> None:
         super().__init__(type, {})
 
-    def add(self, entries: Iterable[tuple[Value, int | None, int | None]], strings: Dictionary | None) -> None:
+    def add(self, entries: Iterable[tuple[Value, int | None, int | None]], strings: Dictionary) -> None:
         """Put values (value, since, until) on the list; texts are given codes by `strings`."""
         self.extend([(value, (), since, until) for value, since, until in entries], strings)
 
 
-def _word(value: Value, type: Type, strings: Dictionary | None) -> int:
-    word = to_word(value, type, strings) if strings is not None else to_word(value, type, _NoTexts())
+def _word(value: Value, type: Type, strings: Dictionary) -> int:
+    word = to_word(value, type, strings)
     if type.is_float and value == 0:
         return 0  # 0.0 and -0.0 are one number, so one word
     return word
-
-
-class _NoTexts:
-    """Stands for the dictionary where no text can occur."""
-
-    def intern(self, text: str) -> int:
-        raise ValueError("texts need a dictionary")
-
-    def text(self, code: int) -> str:
-        raise ValueError("texts need a dictionary")
 
 
 def _disjoint(entries: list[Entry]) -> list[Entry]:

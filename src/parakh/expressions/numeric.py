@@ -61,7 +61,7 @@ def value(node: Node) -> int | Decimal:
 def require(checker: Checking, syntax: Syntax, node: Node) -> None:
     """Refuse what is not a number."""
     if not is_numeric(node):
-        checker.refuse(syntax, f"a number is needed; `{checker.source(syntax)}` is {_described(node)}")
+        checker.refuse(syntax, f"a number is needed; `{checker.source(syntax)}` is {node.described}")
 
 
 def to_number(node: Node) -> Node:
@@ -217,9 +217,3 @@ def _money(checker: Checking, syntax: Arithmetic, left: Node, right: Node) -> No
 
 def _mixed_currencies(checker: Checking, syntax: Syntax, left: Type, right: Type) -> None:
     checker.refuse(syntax, f"{left} and {right} do not mix", "convert one of them before it reaches the event")
-
-
-def _described(node: Node) -> str:
-    if node.is_null:
-        return "null"
-    return {Kind.BOOLEAN: "a boolean", Kind.STRING: "a text", Kind.TIMESTAMP: "a timestamp"}[node.type.kind]

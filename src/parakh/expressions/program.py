@@ -27,9 +27,6 @@ from parakh.expressions.zones import Zone
 
 __all__ = ["OVERFLOW", "Program", "ProgramBuilder", "References"]
 
-_NAN_WORD = int(np.array(np.nan).view(np.int64))
-_UNKNOWN_TIME = "the program looks values up as of the event's time, and the layout has none"
-
 
 @dataclass(slots=True)
 class References:
@@ -50,7 +47,11 @@ class References:
 
 @dataclass(slots=True)
 class _Instruction:
-    """Before registers are assigned: `cell` and operands are columns (< 0), constants or values (see `_Values`)."""
+    """An instruction before registers are assigned.
+
+    Its destination `cell` and its operands a, b, c and e are columns (below 0), values (numbered as they are made) or
+    constants (from _CONSTANT on); `segment` is one of the pool's; no instruction has both that and `e`.
+    """
 
     code: int
     cell: int
@@ -93,7 +94,6 @@ class ProgramBuilder:
         self._values: dict[tuple[int, ...], int] = {}
         self._nodes: dict[Node, int] = {}
         self._constants: dict[int, int] = {}
-        self._next = 0
         self._outputs: dict[int, int] = {}  # value -> the slot it was first written to
         self._slots = [time_slot]
         self._memories: dict[int, Memory] = {}
@@ -111,9 +111,10 @@ class ProgramBuilder:
 
     def build(self) -> Program:
         """The program of all outputs so far."""
+        code, registers = self._assigned()
         return Program(
-            code=self._assigned(),
-            registers=self._registers,
+            code=code,
+            registers=registers,
             strings=self._references.strings,
             pool=self._references.pool,
             memories=self._memories,
@@ -130,21 +131,20 @@ class ProgramBuilder:
         self,
         code: int,
         a: int,
-        b: int = -(2**62),
-        c: int = -(2**62),
+        b: int | None = None,
+        c: int | None = None,
+        e: int | None = None,
         *,
-        e: int = -(2**62),
         k: int = 0,
         segment: int = 0,
         null: int = NULL_WORD,
     ) -> int:
         """The value of an instruction, made once; operands that are not given repeat the first."""
-        b, c, e = (a if part == -(2**62) else part for part in (b, c, e))
+        b, c, e = (a if part is None else part for part in (b, c, e))
         key = (code, a, b, c, e, k, segment, null)
         value = self._values.get(key)
         if value is None:
-            value = self._values[key] = self._next
-            self._next += 1
+            value = self._values[key] = len(self._values)
             self._code.append(_Instruction(code, value, a, b, c, e, k, segment, null))
         return value
 
@@ -188,7 +188,7 @@ class ProgramBuilder:
             case Op.TO_NUMBER:
                 return self._emit(op.TO_NUMBER, *args, k=_bits(float(_int(node.value))))
             case Op.DISTANCE_KM:
-                return self._emit(op.DISTANCE_KM, args[0], args[1], args[2], e=args[3])
+                return self._emit(op.DISTANCE_KM, *args)
             case Op.IN:
                 return self._member(node, args[0])
             case Op.HOUR:
@@ -207,7 +207,7 @@ class ProgramBuilder:
         """The word that holds a constant."""
         value = node.value
         if value is None:
-            return _NAN_WORD if node.type.is_float else NULL_WORD
+            return node.type.null_word
         if node.type.is_float:
             assert isinstance(value, int | float | Decimal)
             return _bits(float(value) + 0.0)
@@ -256,7 +256,7 @@ class ProgramBuilder:
     def _as_of(self, node: Node, key: int) -> int:
         """in_list and lookup, as of the event's time."""
         if self._time_slot < 0:
-            raise AssertionError(_UNKNOWN_TIME)
+            raise AssertionError("the program looks values up as of the event's time, and the layout has none")
         if node.args[0].type.is_float:  # keys are compared as words: one zero, and NULL as other words have it
             plain = self._emit(op.ADD_F, key, self._constant(0))
             key = self._emit(op.SELECT, self._emit(op.IS_NAN, key), self._constant(NULL_WORD), plain)
@@ -267,8 +267,8 @@ class ProgramBuilder:
         assert isinstance(node.value, tuple)
         table = references.tables[node.value[0]]
         column = table.column(node.value[1])
-        null = _NAN_WORD if node.type.is_float else NULL_WORD
-        return self._emit(op.LOOKUP, key, time, k=column, segment=table.attach(references.pool), null=null)
+        segment = table.attach(references.pool)
+        return self._emit(op.LOOKUP, key, time, k=column, segment=segment, null=node.type.null_word)
 
     def _remembered(self, node: Node, operand: int) -> int:
         """A function of a text: computed in Python once for each text, then read from memory."""
@@ -280,8 +280,8 @@ class ProgramBuilder:
 
     # ---- registers
 
-    def _assigned(self) -> Words:
-        """The code with every value in a register, or in the slot that it is an output of."""
+    def _assigned(self) -> tuple[Words, Words]:
+        """The code with every value in a register, or in the slot that it is an output of; and the registers."""
         last: dict[int, int] = {}
         for index, instruction in enumerate(self._code):
             for operand in instruction.operands():
@@ -289,7 +289,6 @@ class ProgramBuilder:
         cells: dict[int, int] = {}
         free: list[int] = []
         count = 0
-        rows = []
         for index, instruction in enumerate(self._code):
             value = instruction.cell
             if value >= 0:
@@ -300,34 +299,24 @@ class ProgramBuilder:
                 else:
                     cells[value] = count
                     count += 1
-            rows.append(instruction)
             # A destination is never one of its own operands: overlapping loops would not be vectorised.
             for operand in set(instruction.operands()):
                 if 0 <= operand < _CONSTANT and last[operand] == index and cells[operand] >= 0:
                     free.append(cells[operand])
         count = max(count, 1)
-        self._registers = np.zeros((count + len(self._constants), CHUNK), dtype=np.int64)
+        registers = np.zeros((count + len(self._constants), CHUNK), dtype=np.int64)
         for word, number in self._constants.items():
-            self._registers[count + number] = word
+            registers[count + number] = word
 
         def cell(value: int) -> int:
             return value if value < 0 else count + value - _CONSTANT if value >= _CONSTANT else cells[value]
 
-        code = np.zeros((len(rows), WIDTH), dtype=np.int64)
-        for index, item in enumerate(rows):
-            distance = item.code == op.DISTANCE_KM
-            tail = cell(item.e) if distance else item.segment
-            code[index] = (
-                item.code,
-                cell(item.cell),
-                cell(item.a),
-                cell(item.b),
-                cell(item.c),
-                item.k,
-                tail,
-                item.null,
-            )
-        return code
+        code = np.zeros((len(self._code), WIDTH), dtype=np.int64)
+        for index, item in enumerate(self._code):
+            last_word = cell(item.e) if item.code == op.DISTANCE_KM else item.segment
+            cells_of = (cell(item.cell), cell(item.a), cell(item.b), cell(item.c))
+            code[index] = (item.code, *cells_of, item.k, last_word, item.null)
+        return code, registers
 
 
 def _bits(number: float) -> int:

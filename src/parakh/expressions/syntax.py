@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -38,7 +38,17 @@ class Syntax:
 
     @property
     def children(self) -> tuple[Syntax, ...]:
-        return ()
+        """The parts of the node in the order of the text: whatever of its fields is syntax, or holds some."""
+        names: tuple[str, ...] = self.__match_args__  # the fields of the node's own class, without start and end
+        return tuple(_syntax_in(getattr(self, name) for name in names))
+
+
+def _syntax_in(values: Iterable[object]) -> Iterator[Syntax]:
+    for item in values:
+        if isinstance(item, Syntax):
+            yield item
+        elif isinstance(item, tuple):
+            yield from _syntax_in(item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +69,10 @@ class Name(Syntax):
 class Negate(Syntax):
     operand: Syntax
 
-    @property
-    def children(self) -> tuple[Syntax, ...]:
-        return (self.operand,)
-
 
 @dataclass(frozen=True, slots=True)
 class Not(Syntax):
     operand: Syntax
-
-    @property
-    def children(self) -> tuple[Syntax, ...]:
-        return (self.operand,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +83,6 @@ class Arithmetic(Syntax):
     left: Syntax
     right: Syntax
 
-    @property
-    def children(self) -> tuple[Syntax, ...]:
-        return (self.left, self.right)
-
 
 @dataclass(frozen=True, slots=True)
 class Compare(Syntax):
@@ -94,10 +92,6 @@ class Compare(Syntax):
     left: Syntax
     right: Syntax
 
-    @property
-    def children(self) -> tuple[Syntax, ...]:
-        return (self.left, self.right)
-
 
 @dataclass(frozen=True, slots=True)
 class Logic(Syntax):
@@ -106,19 +100,11 @@ class Logic(Syntax):
     operator: str
     operands: tuple[Syntax, ...]
 
-    @property
-    def children(self) -> tuple[Syntax, ...]:
-        return self.operands
-
 
 @dataclass(frozen=True, slots=True)
 class IsNull(Syntax):
     operand: Syntax
     negated: bool = False
-
-    @property
-    def children(self) -> tuple[Syntax, ...]:
-        return (self.operand,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +115,12 @@ class IsBoolean(Syntax):
     value: bool
     negated: bool = False
 
-    @property
-    def children(self) -> tuple[Syntax, ...]:
-        return (self.operand,)
-
 
 @dataclass(frozen=True, slots=True)
 class In(Syntax):
     operand: Syntax
     items: tuple[Syntax, ...]
     negated: bool = False
-
-    @property
-    def children(self) -> tuple[Syntax, ...]:
-        return (self.operand, *self.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +129,6 @@ class Between(Syntax):
     low: Syntax
     high: Syntax
     negated: bool = False
-
-    @property
-    def children(self) -> tuple[Syntax, ...]:
-        return (self.operand, self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +141,6 @@ class Like(Syntax):
     any_case: bool = False
     negated: bool = False
 
-    @property
-    def children(self) -> tuple[Syntax, ...]:
-        return (self.operand, self.pattern)
-
 
 @dataclass(frozen=True, slots=True)
 class Case(Syntax):
@@ -180,11 +150,6 @@ class Case(Syntax):
     branches: tuple[tuple[Syntax, Syntax], ...]
     otherwise: Syntax | None
 
-    @property
-    def children(self) -> tuple[Syntax, ...]:
-        parts = [part for branch in self.branches for part in branch]
-        return tuple(part for part in (self.operand, *parts, self.otherwise) if part is not None)
-
 
 @dataclass(frozen=True, slots=True)
 class Call(Syntax):
@@ -192,10 +157,6 @@ class Call(Syntax):
 
     function: str
     arguments: tuple[Syntax, ...]
-
-    @property
-    def children(self) -> tuple[Syntax, ...]:
-        return self.arguments
 
 
 @dataclass(frozen=True, slots=True)

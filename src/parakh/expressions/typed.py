@@ -77,6 +77,11 @@ class Node:
     def is_null(self) -> bool:
         return self.op is Op.CONSTANT and self.value is None
 
+    @property
+    def described(self) -> str:
+        """What it is, in a sentence."""
+        return "null" if self.is_null else self.type.described
+
     def walk(self) -> Iterator[Node]:
         """Every node, arguments before the operation that takes them."""
         pending: list[tuple[Node, bool]] = [(self, False)]

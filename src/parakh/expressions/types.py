@@ -9,9 +9,23 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-__all__ = ["BOOLEAN", "INTEGER", "NULL_WORD", "NUMBER", "STRING", "TIMESTAMP", "Kind", "Type", "minor_digits", "money"]
+__all__ = [
+    "BOOLEAN",
+    "INTEGER",
+    "NAN_WORD",
+    "NULL_WORD",
+    "NUMBER",
+    "STRING",
+    "TIMESTAMP",
+    "Kind",
+    "Type",
+    "minor_digits",
+    "money",
+]
 
 NULL_WORD = -(2**63)
+NAN_WORD = 0x7FF8000000000000
+"""The bits of the one NaN that stands for NULL in numbers."""
 
 # ISO 4217 currencies whose minor unit is not a hundredth.
 _BY_DIGITS = {
@@ -51,8 +65,28 @@ class Type:
         """Decimals of the currency's minor unit; 0 for what is not money."""
         return minor_digits(self.currency) if self.currency else 0
 
+    @property
+    def null_word(self) -> int:
+        """The word that stands for NULL in a column of the type."""
+        return NAN_WORD if self.is_float else NULL_WORD
+
+    @property
+    def described(self) -> str:
+        """The type in a sentence: "a whole number", "money in INR"."""
+        return f"money in {self.currency}" if self.currency else _DESCRIBED[self.kind]
+
     def __str__(self) -> str:
         return f"{self.kind.value} {self.currency}" if self.currency else self.kind.value
+
+
+_DESCRIBED = {
+    Kind.BOOLEAN: "a boolean",
+    Kind.INTEGER: "a whole number",
+    Kind.NUMBER: "a number",
+    Kind.MONEY: "money",
+    Kind.TIMESTAMP: "a timestamp",
+    Kind.STRING: "a text",
+}
 
 
 BOOLEAN = Type(Kind.BOOLEAN)

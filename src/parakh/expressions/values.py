@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Protocol
 
-from parakh.expressions.types import NULL_WORD, Kind, Type
+from parakh.expressions.types import NAN_WORD, NULL_WORD, Kind, Type
 
 __all__ = ["Dictionary", "Value", "from_word", "iso_time", "timestamp_us", "to_word"]
 
@@ -69,14 +69,13 @@ def iso_time(microseconds: int) -> str:
 def to_word(value: Value, type: Type, strings: Dictionary) -> int:
     """The word that holds a value, NULL as a column of the type holds it; ValueError where it is not of the type.
 
+    >>> from parakh.expressions.strings import Strings
     >>> from parakh.expressions.types import money
-    >>> to_word(5.25, money("INR"), None), to_word("2024-01-31", Type(Kind.TIMESTAMP), None)
+    >>> to_word(5.25, money("INR"), Strings()), to_word("2024-01-31", Type(Kind.TIMESTAMP), Strings())
     (525, 1706659200000000)
-    >>> from_word(to_word(None, Type(Kind.NUMBER), None), Type(Kind.NUMBER), None) is None
-    True
     """
     if value is None:
-        return _bits(math.nan) if type.is_float else NULL_WORD
+        return type.null_word
     match type.kind:
         case Kind.STRING:
             if isinstance(value, bool | float):
@@ -87,7 +86,7 @@ def to_word(value: Value, type: Type, strings: Dictionary) -> int:
                 return int(value)
             raise ValueError(f"{value!r} is not true or false")
         case Kind.TIMESTAMP:
-            time = timestamp_us(value) if isinstance(value, str) else value if type_is_int(value) else None
+            time = timestamp_us(value) if isinstance(value, str) else value if _is_whole(value) else None
             if not isinstance(time, int):
                 raise ValueError(f"{value!r} is not a time")
             return _bounded(time)
@@ -95,12 +94,12 @@ def to_word(value: Value, type: Type, strings: Dictionary) -> int:
             if isinstance(value, bool | str):
                 raise ValueError(f"{value!r} is not a number")
             number = float(value)
-            return _bits(number) if math.isfinite(number) else _bits(math.nan)
+            return _bits(number) if math.isfinite(number) else NAN_WORD
         case _:
             return _scaled(value, type)
 
 
-def type_is_int(value: object) -> bool:
+def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -133,9 +132,10 @@ def _bits(number: float) -> int:
 def from_word(word: int, type: Type, strings: Dictionary) -> Value:
     """The value that a word holds: money as a Decimal in major units, a timestamp as ISO 8601 text.
 
-    >>> from parakh.expressions.types import money
-    >>> from_word(525, money("INR"), None)
-    Decimal('5.25')
+    >>> from parakh.expressions.strings import Strings
+    >>> from parakh.expressions.types import NUMBER, money
+    >>> from_word(525, money("INR"), Strings()), from_word(NUMBER.null_word, NUMBER, Strings())
+    (Decimal('5.25'), None)
     """
     word = int(word)
     if type.kind is Kind.NUMBER:
