@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 
 from parakh.errors import ExpressionError, Place, SourceText
-from parakh.expressions.parse import ParsedAggregate, is_name, parse, parse_aggregate
+from parakh.expressions.aggregate import ParsedAggregate, parse_aggregate
+from parakh.expressions.parse import is_name, parse
 from parakh.expressions.syntax import (
     Arithmetic,
     Between,

@@ -7,7 +7,6 @@ its own, which keeps the first compilation short; each loop is plain enough for 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +15,11 @@ from numba import njit
 from parakh.expressions import instructions as op
 from parakh.expressions.instructions import CHUNK, FAMILY, OVERFLOW, REGISTER_BYTES, WIDTH
 from parakh.expressions.kernels import stamped
+from parakh.expressions.lookups import Word, lower_bound, run_lookups
 from parakh.expressions.memory import get_float, get_word, mark, set_float, set_word
 from parakh.expressions.types import NULL_WORD
 
-Word = Any  # an int64 in the kernel; Python's int, or NumPy's, outside
-
-__all__ = ["DESCRIPTOR_WORDS", "MISS", "place_of", "run"]
+__all__ = ["AT_BASE", "AT_INSTRUCTION", "AT_ROW", "DESCRIPTOR_WORDS", "run"]
 
 # What `run` is told: addresses and sizes.
 CODE, COUNT, REGISTERS, WORDS, STRIDE, FLAGS, POOL, OFFSETS = range(8)
@@ -36,8 +34,6 @@ _NULL = np.int64(NULL_WORD)
 _NAN = np.nan
 _LARGEST = 1.7976931348623157e308
 _SMALL = 2**31
-_HOUR_US = 3_600_000_000
-_DAY_US = 24 * _HOUR_US
 _EARTH_KM = 6371.0088  # the mean radius (IUGG)
 _RADIAN = math.pi / 180.0
 
@@ -115,7 +111,7 @@ def _run_words(code: Word, d: Word, a: Word, b: Word, c: Word, k: Word, n: Word,
         count = get_word(pool, 0)
         for i in range(n):
             x = get_word(a, i)
-            at = _lower_bound(pool, 1, count, x)
+            at = lower_bound(pool, 1, count, x)
             found = at < count and get_word(pool, 1 + at) == x
             set_word(d, i, _NULL if x == _NULL else np.int64(found))
     elif code == op.IN_F:
@@ -135,20 +131,6 @@ def _run_words(code: Word, d: Word, a: Word, b: Word, c: Word, k: Word, n: Word,
                 else:
                     high = middle
             set_word(d, i, _NULL if f != f else np.int64(found))
-
-
-@stamped
-@njit(cache=True, nogil=True)
-def _lower_bound(address: Word, start: Word, count: Word, x: Word) -> Word:
-    """How many of `count` sorted words are less than x."""
-    low, high = np.int64(0), np.int64(count)
-    while low < high:
-        middle = (low + high) >> 1
-        if get_word(address, start + middle) < x:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @stamped
@@ -347,127 +329,6 @@ def _quotient(x: Word, y: Word) -> Word:
 
 @stamped
 @njit(cache=True, nogil=True)
-def _offset(zone: Word, time: Word) -> Word:
-    """The offset from UTC at a time; a zone's segment holds count, transitions, offsets."""
-    count = get_word(zone, 0)
-    if count == 0:
-        return get_word(zone, 1)
-    at = _lower_bound(zone, 1, count, time + 1)
-    return get_word(zone, 1 + count + at)
-
-
-@stamped
-@njit(cache=True, nogil=True)
-def _months(days: Word) -> Word:
-    """The count of months, from January of year 0, of a day since 1970 (Hinnant's days-to-civil)."""
-    z = days + 719_468
-    era = z // 146_097
-    of_era = z - era * 146_097
-    year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
-    of_year = of_era - (365 * year + year // 4 - year // 100)
-    return (year + era * 400) * 12 + (5 * of_year + 2) // 153 + 2
-
-
-@stamped
-@njit(cache=True, nogil=True)
-def _date_diff(start: Word, end: Word, unit: Word, zone: Word) -> Word:
-    """Boundaries of a unit crossed between two times, in local time; weeks are whole weeks between the days."""
-    if unit == 0:
-        return end // 1_000_000 - start // 1_000_000
-    first, last = _offset(zone, start), _offset(zone, end)
-    if unit <= 2:  # minutes and hours that pass, whatever the clocks are set to
-        size = np.int64(60_000_000) if unit == 1 else np.int64(_HOUR_US)
-        shift = abs(last - first) // size
-        return (end + last) // size - (start + first) // size - (shift if last >= first else -shift)
-    start_day, end_day = (start + first) // _DAY_US, (end + last) // _DAY_US
-    if unit == 3:
-        return end_day - start_day
-    if unit == 4:
-        weeks = abs(end_day - start_day) // 7
-        return weeks if end_day >= start_day else -weeks
-    months = 1 if unit == 5 else 3 if unit == 6 else 12
-    return _months(end_day) // months - _months(start_day) // months
-
-
-@stamped
-@njit(cache=True, nogil=True)
-def _row_as_of(table: Word, key: Word, time: Word) -> Word:
-    """The row of a table's segment that holds for a key at a time, or -1."""
-    count = get_word(table, 0)
-    low, high = np.int64(0), count
-    while low < high:
-        middle = (low + high) >> 1
-        at = get_word(table, 1 + middle)
-        if at < key or (at == key and get_word(table, 1 + count + middle) <= time):
-            low = middle + 1
-        else:
-            high = middle
-    row = low - 1
-    if row >= 0 and get_word(table, 1 + row) == key and time < get_word(table, 1 + 2 * count + row):
-        return row
-    return np.int64(-1)
-
-
-@stamped
-@njit(cache=True, nogil=True)
-def place_of(code: Word) -> Word:
-    """Where the search for a text's code begins in a memory."""
-    return (np.int64(code) * np.int64(0x9E3779B97F4A7C1)) >> np.int64(20)
-
-
-@stamped
-@njit(cache=True, nogil=True)
-def _remembered(memory: Word, code: Word) -> Word:
-    """The place of a code in an instruction's memory (bits, keys, results), or -1; half of it is always free."""
-    bits = get_word(memory, 0)
-    mask = (np.int64(1) << bits) - 1
-    at = place_of(code) & mask
-    while True:
-        known = get_word(memory, 1 + at)
-        if known == code:
-            return at
-        if known < 0:
-            return np.int64(-1)
-        at = (at + 1) & mask
-
-
-@stamped
-@njit(cache=True, nogil=True)
-def _run_lookups(code: Word, d: Word, a: Word, b: Word, k: Word, n: Word, row: Word, segment: Word, null: Word) -> Word:
-    """What reads a segment of the pool; returns the row at which a text is not remembered, else -1."""
-    for i in range(row, n):
-        x = get_word(a, i)
-        r = null
-        if x == _NULL:
-            r = null
-        elif code == op.MEMO:
-            at = _remembered(segment, x)
-            if at < 0:
-                return i
-            r = get_word(segment, 1 + (np.int64(1) << get_word(segment, 0)) + at)
-        elif code == op.HOUR:
-            local = x + _offset(segment, x)
-            r = (local - local // _DAY_US * _DAY_US) // _HOUR_US
-        elif code == op.DAY_OF_WEEK:
-            days = (x + _offset(segment, x)) // _DAY_US + 3
-            r = days - days // 7 * 7 + 1
-        else:
-            y = get_word(b, i)
-            if y != _NULL:
-                if code == op.DATE_DIFF:
-                    r = _date_diff(x, y, k, segment)
-                else:
-                    found = _row_as_of(segment, x, y)
-                    if code == op.IN_LIST:
-                        r = np.int64(found >= 0)
-                    elif found >= 0:
-                        r = get_word(segment, 1 + (3 + k) * get_word(segment, 0) + found)
-        set_word(d, i, r)
-    return np.int64(-1)
-
-
-@stamped
-@njit(cache=True, nogil=True)
 def _cell(cell: Word, registers: Word, columns: Word, stride: Word) -> Word:
     return registers + cell * REGISTER_BYTES if cell >= 0 else columns + (-1 - cell) * stride
 
@@ -504,7 +365,7 @@ def run(descriptor: npt.NDArray[np.int64], base: Word, stop: Word, instruction: 
                 _run_wholes(what, d, a, b, get_word(at, 5), n, flags)
             else:
                 segment = pool + get_word(offsets, get_word(at, 6)) * 8
-                missing = _run_lookups(what, d, a, b, get_word(at, 5), n, row, segment, get_word(at, 7))
+                missing = run_lookups(what, d, a, b, get_word(at, 5), n, row, segment, get_word(at, 7))
                 if missing >= 0:
                     descriptor[AT_BASE] = base
                     descriptor[AT_INSTRUCTION] = instruction

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from parakh.expressions import interpreter
+from parakh.expressions.lookups import place_of
 from parakh.expressions.pool import Pool, Words
 from parakh.expressions.texts import Pattern, lower, upper
 from parakh.expressions.typed import Node, Op
 from parakh.expressions.values import Dictionary
 
-__all__ = ["FIRST_BITS", "MOST_BITS", "Memory", "text_function"]
+__all__ = ["MOST_BITS", "Memory", "text_function"]
 
 FIRST_BITS = 6
 MOST_BITS = 18
@@ -68,7 +68,7 @@ def _empty(bits: int) -> Words:
 def _place(words: Words, code: int) -> int:
     """Where a code stands in a memory, or where it would."""
     mask = (1 << int(words[0])) - 1
-    at = interpreter.place_of(code) & mask
+    at = place_of(code) & mask
     while words[1 + at] not in (-1, code):
         at = (at + 1) & mask
     return int(at)

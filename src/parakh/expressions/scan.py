@@ -1,25 +1,19 @@
 """The words of an expression, checked before it is parsed: each is one we allow, in a place where it may stand.
 
-sqlglot is made to accept much: it reads `a b` as an alias, drops comments, and turns unknown words into columns. So the
-text is first read as a plain sequence of values and operators; what is not that is refused here, with its place.
+sqlglot is made to accept much: it reads `a b` as an alias and turns unknown words into columns. So the words are first
+read as a plain sequence of values and operators; what is not that is refused here, with its place.
 """
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, NoReturn
 
-from parakh.errors import ExpressionError
 from parakh.expressions.functions import FUNCTIONS, INSTEAD
+from parakh.expressions.tokens import BINARY, Word, refuse, tokens_of
 
-if TYPE_CHECKING:
-    from sqlglot.dialects.duckdb import DuckDB
+__all__ = ["MAX_NODES", "scan"]
 
-__all__ = ["MAX_NODES", "MAX_TEXT_BYTES", "RESERVED", "Word", "dialect", "scan", "tokens_of"]
-
-MAX_TEXT_BYTES = 8 * 1024
 MAX_NODES = 200
 MAX_NESTING = 40  # parentheses and cases; keeps the parser's own recursion shallow
 MAX_PREFIXES = 20
@@ -36,44 +30,10 @@ _RESERVED_WORDS = (
 RESERVED = frozenset(_RESERVED_WORDS.split())
 """Words that cannot be the name of a column."""
 
-_BINARY = frozenset(("+", "-", "*", "/", "//", "%", "=", "==", "!=", "<>", "<", "<=", ">", ">="))
 _OPERATOR_WORDS = frozenset(("and", "or"))
 _VALUE_WORDS = frozenset(("null", "true", "false"))
 _ENDS_COMPARISON = frozenset(("(", ")", ",", "and", "or", "when", "then", "else", "end"))
 _BEFORE_NOT = frozenset(("(", ",", "and", "or", "not", "case", "when", "then", "else"))
-
-_REFUSED = {
-    ";": ("statements are not allowed", "an expression is one condition or value, without `;`"),
-    "::": ("casts are not allowed", INSTEAD["cast"]),
-    "[": ("brackets are not allowed", "lists are written x in (1, 2, 3)"),
-    "]": ("brackets are not allowed", "lists are written x in (1, 2, 3)"),
-    "{": ("braces are not allowed", ""),
-    "}": ("braces are not allowed", ""),
-    "->": ("lambdas and JSON paths are not allowed", "take the value out with the field's `from`"),
-    "->>": ("lambdas and JSON paths are not allowed", "take the value out with the field's `from`"),
-    "?": ("parameters are not allowed", ""),
-    "$": ("parameters are not allowed", ""),
-    "@": ("`@` is not allowed", "abs(x)"),
-    ":": ("`:` is not allowed", ""),
-    "^": ("`^` is not allowed", "power(base, exponent)"),
-    "**": ("`**` is not allowed", "power(base, exponent)"),
-    "||": ("texts are not joined here", "an entity may have several key fields"),
-    "&&": ("`&&` is not allowed", "a and b"),
-    "!": ("`!` is not allowed", "not x, a != b"),
-    "~": ("`~` is not allowed", "patterns are written with like, % and _"),
-    "`": ("backquotes are not allowed", "names are written without quotes, texts in single quotes: 'x'"),
-    "\\": ("a backslash means nothing outside a text", ""),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One token: what kind, its text in lower case where that does not matter, and its place."""
-
-    kind: str  # word | number | text | mark
-    text: str
-    start: int
-    end: int
 
 
 @dataclass(slots=True)
@@ -84,92 +44,6 @@ class _Open:
     function: str = ""
     commas: int = 0
     seen: list[str] = field(default_factory=list)
-
-
-@cache
-def dialect() -> DuckDB:
-    """sqlglot's DuckDB dialect; imported when the first expression is parsed."""
-    from sqlglot.dialects.duckdb import DuckDB
-
-    return DuckDB()
-
-
-def _fail(message: str, word: Word, hint: str = "") -> NoReturn:
-    raise ExpressionError(message, start=word.start, end=word.end, hint=hint)
-
-
-def tokens_of(text: str) -> list[Word]:
-    """The words of a text, or an ExpressionError where something in it is not a word we know."""
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if size > MAX_TEXT_BYTES:
-        raise ExpressionError(
-            f"the expression has {size:,} bytes; at most {MAX_TEXT_BYTES:,} are allowed",
-            end=len(text),
-            hint="put long lists of values into lists/*.yaml and use in_list(field, 'name')",
-        )
-    for offset, character in enumerate(text):
-        if not character.isprintable() and character not in " \t\r\n":
-            raise ExpressionError(f"the character U+{ord(character):04X} is not allowed", start=offset, end=offset + 1)
-    from sqlglot.errors import SqlglotError
-
-    try:
-        tokens = dialect().tokenize(text)
-    except (SqlglotError, RecursionError, ValueError, IndexError) as error:
-        start = _open_quote(text)
-        if start is None:
-            raise ExpressionError("the expression cannot be read", end=len(text)) from error
-        raise ExpressionError(
-            "a text is not closed", start=start, end=len(text), hint="a quote inside a text is doubled: 'it''s'"
-        ) from error
-    words: list[Word] = []
-    at = 0
-    for token in tokens:
-        start, end = token.start, token.end + 1
-        if text[at:start].strip() or token.comments:
-            raise ExpressionError(
-                "comments are not allowed", start=at, end=end, hint="use `description` of the definition"
-            )
-        at = end
-        words.append(_word(text, token.token_type.name, token.text, start, end))
-    if text[at:].strip():
-        raise ExpressionError("comments are not allowed", start=at, end=len(text))
-    if not words:
-        raise ExpressionError("the expression is empty", end=len(text))
-    return words
-
-
-def _open_quote(text: str) -> int | None:
-    """The offset of a quote that is never closed."""
-    at = 0
-    while (at := min((i for i in (text.find("'", at), text.find('"', at)) if i >= 0), default=-1)) >= 0:
-        close = text.find(text[at], at + 1)
-        if close < 0:
-            return at
-        at = close + 1
-    return None
-
-
-def _word(text: str, kind: str, value: str, start: int, end: int) -> Word:
-    source = text[start:end]
-    word = Word("mark", source, start, end)
-    if kind == "STRING":
-        if source != "'" + value.replace("'", "''") + "'":
-            _fail("this way of writing a text is not allowed", word, "texts stand in single quotes: 'it''s'")
-        return Word("text", value, start, end)
-    if kind == "IDENTIFIER":
-        _fail("double quotes are not allowed", word, f"a text stands in single quotes: '{value}'; a name has none")
-    if kind == "NUMBER":
-        return Word("number", source, start, end)
-    if source[0] == "_" or source[0].isalpha():
-        if not source.isidentifier():
-            _fail(f"{source!r} is not a name", word)
-        return Word("word", source, start, end)
-    if source in _REFUSED:
-        message, hint = _REFUSED[source]
-        _fail(message, word, hint)
-    if source not in _BINARY and source not in ("(", ")", ",", "."):
-        _fail(f"`{source}` is not allowed", word)
-    return word
 
 
 def scan(text: str) -> tuple[list[Word], list[Word]]:
@@ -201,10 +75,10 @@ class _Scanner:
             wants_value = self.value(word) if wants_value else self.operator(word)
             self.at += 1
         if wants_value:
-            _fail(f"a value is missing after `{words[-1].text}`", words[-1])
+            refuse(f"a value is missing after `{words[-1].text}`", words[-1])
         if self.open:
             last = self.open[-1].word
-            _fail(f"`{last.text}` is not closed", last, "case .. end" if last.text.lower() == "case" else "")
+            refuse(f"`{last.text}` is not closed", last, "case .. end" if last.text.lower() == "case" else "")
 
     def end_comparison(self, word: Word) -> None:
         level, lower = len(self.open), word.text.lower() if word.kind != "text" else ""
@@ -227,11 +101,11 @@ class _Scanner:
         if word.kind != "word" and self.open and self.open[-1].function == "in":
             self.listed += 1
             if self.listed > MAX_LIST_ITEMS:
-                _fail(f"more than {MAX_LIST_ITEMS:,} values in lists", word, "lists/*.yaml and in_list(field, 'name')")
+                refuse(f"more than {MAX_LIST_ITEMS:,} values in lists", word, "lists/*.yaml and in_list(field, 'name')")
             return
         self.counted += 1
         if self.counted > MAX_NODES:
-            _fail(f"the expression has more than {MAX_NODES} parts", word, "split it into signals or rules")
+            refuse(f"the expression has more than {MAX_NODES} parts", word, "split it into signals or rules")
 
     def value(self, word: Word) -> bool:
         """A value is expected; returns whether one is still expected."""
@@ -248,7 +122,7 @@ class _Scanner:
             return False
         if lower == "not":
             if self.at and self.words[self.at - 1].text.lower() not in _BEFORE_NOT:
-                _fail("`not` needs parentheses here", word, "a = (not b)")
+                refuse("`not` needs parentheses here", word, "a = (not b)")
             return self.prefix(word)
         if lower == "case":
             self.push(_Open(word, "case"))
@@ -263,14 +137,14 @@ class _Scanner:
     def prefix(self, word: Word) -> bool:
         self.prefixes += 1
         if self.prefixes > MAX_PREFIXES:
-            _fail("the expression is nested too deeply", word)
+            refuse("the expression is nested too deeply", word)
         return True
 
     def push(self, opened: _Open) -> None:
         self.prefixes = 0
         self.open.append(opened)
         if len(self.open) > MAX_NESTING:
-            _fail("the expression is nested too deeply", opened.word, "split it into signals")
+            refuse("the expression is nested too deeply", opened.word, "split it into signals")
 
     def mark_before_value(self, word: Word) -> bool:
         if word.text == "(":
@@ -279,48 +153,48 @@ class _Scanner:
         if word.text in ("-", "+"):
             return self.prefix(word)
         if word.text == "*":
-            _fail("`*` stands for nothing here", word, "count(*) is an aggregate of a feature")
+            refuse("`*` stands for nothing here", word, "count(*) is an aggregate of a feature")
         if word.text == ".":
-            _fail("a number needs a digit before the point", word, "write 0.5")
+            refuse("a number needs a digit before the point", word, "write 0.5")
         before = f" after `{self.words[self.at - 1].text}`" if self.at else ""
-        _fail(f"a value is missing before `{word.text}`" if not before else f"a value is missing{before}", word)
+        refuse(f"a value is missing before `{word.text}`" if not before else f"a value is missing{before}", word)
 
     def call(self, word: Word) -> bool:
         lower = word.text.lower()
         if lower not in FUNCTIONS:
             if lower in RESERVED and lower not in INSTEAD:
-                _fail(f"`{word.text}` is not allowed here", word)
+                refuse(f"`{word.text}` is not allowed here", word)
             close = difflib.get_close_matches(lower, FUNCTIONS, n=1, cutoff=0.7)
             hint = INSTEAD.get(lower) or (f"did you mean {FUNCTIONS[close[0]].usage}?" if close else "")
-            _fail(f"there is no function {word.text}()", word, hint or "functions: " + ", ".join(sorted(FUNCTIONS)))
+            refuse(f"there is no function {word.text}()", word, hint or "functions: " + ", ".join(sorted(FUNCTIONS)))
         self.counted += 1
         self.at += 1
         self.push(_Open(word, lower))
         if self.peek() == ")":
-            _fail(f"{lower}() needs arguments", word, FUNCTIONS[lower].usage)
+            refuse(f"{lower}() needs arguments", word, FUNCTIONS[lower].usage)
         return True
 
     def name(self, word: Word) -> bool:
         lower = word.text.lower()
         if lower in INSTEAD and lower in RESERVED:
-            _fail(f"`{word.text}` is not allowed", word, INSTEAD[lower])
+            refuse(f"`{word.text}` is not allowed", word, INSTEAD[lower])
         if lower in RESERVED:
             hint = "sub-queries are not allowed: history is read through features" if lower == "select" else ""
-            _fail(f"`{word.text}` cannot be a name", word, hint)
+            refuse(f"`{word.text}` cannot be a name", word, hint)
         self.count(word)
         if self.peek() == ".":
             self.at += 2
             if self.at >= len(self.words) or self.words[self.at].kind != "word":
-                _fail(f"a name is missing after `{word.text}.`", self.words[self.at - 1], "names begin with a letter")
+                refuse(f"a name is missing after `{word.text}.`", self.words[self.at - 1], "names begin with a letter")
             last = self.words[self.at]
             if last.text.lower() in RESERVED:
-                _fail(f"`{last.text}` cannot be a name", last)
+                refuse(f"`{last.text}` cannot be a name", last)
             if self.peek() == ".":
-                _fail("a name has at most two parts", last, "entity.feature")
+                refuse("a name has at most two parts", last, "entity.feature")
             if self.peek() == "(":
-                _fail("methods are not allowed", last, "function(value)")
+                refuse("methods are not allowed", last, "function(value)")
             if word.end != self.words[self.at - 1].start or last.start != self.words[self.at - 1].end:
-                _fail("a name has no blanks around its point", last)
+                refuse("a name has no blanks around its point", last)
         return False
 
     def operator(self, word: Word) -> bool:
@@ -336,33 +210,33 @@ class _Scanner:
             if lower in ("when", "then", "else", "end"):
                 return self.case_word(word, lower)
             if lower in ("isnull", "notnull"):
-                _fail(f"`{word.text}` is not allowed", word, "x is null, x is not null")
+                refuse(f"`{word.text}` is not allowed", word, "x is null, x is not null")
             if lower in ("as", "over", "collate", "similar", "glob", "at", "filter", "xor"):
-                _fail(f"`{word.text}` is not allowed", word)
+                refuse(f"`{word.text}` is not allowed", word)
         before = self.words[self.at - 1]
         if before.kind == "text" and word.kind == "text":
-            _fail("two texts stand side by side", word, "a quote inside a text is doubled: 'it''s'")
-        _fail(
+            refuse("two texts stand side by side", word, "a quote inside a text is doubled: 'it''s'")
+        refuse(
             f"an operator is missing between `{before.text}` and `{word.text}`",
             word,
             "join conditions with `and` or `or`" if word.kind == "word" else "",
         )
 
     def mark_after_value(self, word: Word) -> bool:
-        if word.text in _BINARY:
+        if word.text in BINARY:
             return True
         if word.text == "," and self.open and self.open[-1].function not in ("", "case"):
             self.open[-1].commas += 1
             return True
         if word.text == ",":
-            _fail("a comma does not belong here", word, "a condition is joined with `and` or `or`")
+            refuse("a comma does not belong here", word, "a condition is joined with `and` or `or`")
         if word.text == ")" and self.open and self.open[-1].function != "case":
             self.close(self.open.pop(), word)
             return False
         if word.text == ")":
-            _fail("`)` closes nothing", word)
+            refuse("`)` closes nothing", word)
         before = self.words[self.at - 1]
-        _fail(f"an operator is missing between `{before.text}` and `{word.text}`", word)
+        refuse(f"an operator is missing between `{before.text}` and `{word.text}`", word)
 
     def close(self, opened: _Open, word: Word) -> None:
         if opened.function in FUNCTIONS:
@@ -370,35 +244,35 @@ class _Scanner:
             if not function.least <= given <= function.most:
                 plural = "argument" if given == 1 else "arguments"
                 place = Word("word", opened.word.text, opened.word.start, word.end)
-                _fail(f"{opened.function}() does not take {given} {plural}", place, function.usage)
+                refuse(f"{opened.function}() does not take {given} {plural}", place, function.usage)
 
     def predicate(self, word: Word, lower: str) -> bool:
         if lower == "not":
             if self.peek() not in ("in", "between", "like", "ilike"):
-                _fail("`not` does not belong here", word, "not (a = b), a not in (..), a is not null")
+                refuse("`not` does not belong here", word, "not (a = b), a not in (..), a is not null")
             return False
         if lower == "between":
             self.between.add(len(self.open))
         if lower == "in":
             if self.peek() != "(":
-                _fail("`in` needs a list in parentheses", word, "x in (1, 2, 3) or in_list(x, 'name')")
+                refuse("`in` needs a list in parentheses", word, "x in (1, 2, 3) or in_list(x, 'name')")
             self.at += 1
             self.push(_Open(self.words[self.at], "in"))
             if self.peek() == ")":
-                _fail("the list is empty", self.words[self.at])
+                refuse("the list is empty", self.words[self.at])
             if self.peek() == "select":
-                _fail("sub-queries are not allowed", self.words[self.at + 1], "history is read through features")
+                refuse("sub-queries are not allowed", self.words[self.at + 1], "history is read through features")
         if lower == "is":
             self.at += self.peek() == "not"
             following = self.peek()
             if following == "distinct" and self.peek(2) == "from":
                 if len(self.open) in self.distinct:
-                    _fail("comparisons do not chain", word, "join comparisons with `and`, or add parentheses")
+                    refuse("comparisons do not chain", word, "join comparisons with `and`, or add parentheses")
                 self.distinct.add(len(self.open))
                 self.at += 2
                 return True
             if following not in _VALUE_WORDS:
-                _fail("`is` is followed by null, true or false", word, "values are compared with =")
+                refuse("`is` is followed by null, true or false", word, "values are compared with =")
             self.at += 1
             self.counted += 1
             return False
@@ -406,11 +280,11 @@ class _Scanner:
 
     def case_word(self, word: Word, lower: str) -> bool:
         if not self.open or self.open[-1].function != "case":
-            _fail(f"`{word.text}` without `case`", word, "case when .. then .. else .. end")
+            refuse(f"`{word.text}` without `case`", word, "case when .. then .. else .. end")
         seen = self.open[-1].seen
         allowed = {"when": ("", "then"), "then": ("when",), "else": ("then",), "end": ("then", "else")}
         if (seen[-1] if seen else "") not in allowed[lower]:
-            _fail(f"`{word.text}` does not belong here", word, "case when .. then .. else .. end")
+            refuse(f"`{word.text}` does not belong here", word, "case when .. then .. else .. end")
         if lower == "end":
             self.open.pop()
             self.counted += 1

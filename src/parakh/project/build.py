@@ -12,7 +12,8 @@ from typing import Any
 from parakh.decisions.definition import Band, Policy, Signals
 from parakh.errors import ExpressionError, ModelError, Problem, SourceText
 from parakh.events.definition import EventType, Field, Label
-from parakh.expressions.parse import is_name, parse, parse_aggregate
+from parakh.expressions.aggregate import parse_aggregate
+from parakh.expressions.parse import is_name, parse
 from parakh.expressions.types import BOOLEAN, STRING, Kind, Type, money
 from parakh.features.definition import Aggregate, AggregateKind, Entity, FeatureDefinition
 from parakh.models.check import check_inputs, read_model
