@@ -22,6 +22,7 @@ from parakh.events.labels import LabelRows, quarantine_unknown
 from parakh.events.merge import LogBatch, Merger, Stream
 from parakh.events.quarantine import Quarantine
 from parakh.events.sources import Columns, open_source
+from parakh.expressions.parse import parse
 
 __all__ = ["Judged", "Progress", "Replay", "Source", "Summary"]
 
@@ -179,9 +180,13 @@ class Replay:
             for feature in entity.features:
                 for name in given & set(feature.sources):
                     event = self.engine.plan.definitions.event_type(name)
-                    known = [label.name for label in event.labels if label.source is not None]
-                    text = f"{feature.aggregate.argument or ''} {feature.where or ''}"
-                    read = [label for label in known if label in text.replace("(", " ").replace(")", " ").split()]
+                    names = {
+                        name
+                        for text in (feature.aggregate.argument, feature.where)
+                        if text
+                        for name in parse(text).names
+                    }
+                    read = [label.name for label in event.labels if label.source is not None and label.name in names]
                     if read:
                         raise InputError(
                             f"feature {entity.name}.{feature.name} reads the label {read[0]!r} of {name}: say when "
