@@ -366,7 +366,8 @@ class Engine:
         bound = self.plan.definitions.settings.state_bytes
         if self.nbytes > bound and self.full is None:
             error = StateLimitError(
-                f"the state holds {self.nbytes / 2**30:.2f} GB, more than the project allows ({bound / 2**30:.2f} GB): "
+                f"the state holds {self.nbytes / 2**20:,.1f} MB, more than the project allows "
+                f"({bound / 2**20:,.1f} MB): "
                 f"{len(self.ids):,} ids, {self.state.records:,} records of {self.state.keys:,} keys, "
                 f"{len(self.strings):,} texts; raise [limits] state in parakh.toml, or shorten windows or the horizon"
             )

@@ -32,6 +32,7 @@ __all__ = ["FUTURE_US", "Decoded", "Decoder", "hash_id", "lay_out"]
 FUTURE_US = 5 * 60_000_000
 """How far ahead of arrival an event's time may lie."""
 
+_SMALL_BUFFER = 1 << 16
 _EARLIEST_US = 946_684_800_000_000  # 2000-01-01
 _MASK = 2**64 - 1
 _Getter = Callable[[SchemaField], object]
@@ -207,7 +208,10 @@ class Decoder:
     ) -> Decoded:
         count = starts.shape[0]
         out, labels = self._results(count, words, first_row)
-        self.strings.reserve(count * self._interned, buffer.shape[0] if self._interned else 0)
+        if self._interned:
+            # The lines may be a small part of a large buffer, whose size would be held for good.
+            size = int(lengths.sum()) if buffer.shape[0] > _SMALL_BUFFER else buffer.shape[0]
+            self.strings.reserve(count * self._interned, size)
         schema = self.schema
         unsure = decode_json(
             buffer, starts, lengths, first_row, words, labels, out, self._meta, self._salt,
