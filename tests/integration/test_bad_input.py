@@ -700,3 +700,42 @@ def test_a_pipe_of_named_events(here: Path, capsys: pytest.CaptureFixture[str]) 
     write_lines("payment.txt", labelled_events())
     assert replay(capsys, events="payment=pipe.ndjson")["accepted"] == 6
     assert writer.wait(timeout=30) == 0
+
+
+# -- what would be misread in silence ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["fraud", "fraud=true", "coalesce(fraud,false)", "amount>1 and not(fraud)"])
+def test_labels_in_the_events_need_a_time_at_which_they_are_known(
+    here: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    for name, before, after in (
+        ("events/payment.yaml", "fraud: boolean", "fraud: {type: boolean, from: fraud}"),
+        ("features/card.yaml", "where: fraud,", f'where: "{where}",'),
+    ):
+        path = here / "shop" / name
+        assert before in path.read_text()
+        path.write_text(path.read_text().replace(before, after))
+    write_lines("payment.ndjson", [event | {"fraud": True} for event in labelled_events()])
+    said = refused(capsys, "replay", "shop", "--events", "payment.ndjson", "--out", "out.ndjson")
+    assert "--label-delay" in said
+    replay(capsys, "--label-delay", "90m", "--features")
+    frauds = [json.loads(text)["card.frauds_30d"] for text in Path("out.ndjson").read_text().splitlines()]
+    if "not" not in where:
+        assert frauds == [0, 0, 1, 2, 3, 4]
+
+
+def test_bytes_of_a_notebook_are_text(project: Project) -> None:
+    made = Engine(project).decide([payment(b"p1", card=b"c1"), payment("p2", card="c1")]).to_arrow(features=True)
+    assert made["event_id"].to_pylist() == ["p1", "p2"]
+    assert made["card.payments_1h"].to_pylist() == [1, 2]
+
+
+def test_a_state_beyond_its_bound_stops_the_replay(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = here / "shop" / "parakh.toml"
+    settings.write_text(settings.read_text() + '[limits]\nstate = "5MB"\n')
+    write_lines("payment.ndjson", [payment(f"p{n}", card=f"c{n}") for n in range(60_000)])
+    said = refused(capsys, "replay", "shop", "--events", "payment.ndjson", "--out", "out.ndjson", code=FOUND_PROBLEMS)
+    assert "5.0 MB" in said
+    assert "[limits]" in said
+    assert not Path("out.ndjson").exists()
