@@ -739,3 +739,14 @@ def test_a_state_beyond_its_bound_stops_the_replay(here: Path, capsys: pytest.Ca
     assert "5.0 MB" in said
     assert "[limits]" in said
     assert not Path("out.ndjson").exists()
+
+
+@pytest.mark.parametrize("null", ["null", "~", "{value: null}"])
+def test_a_list_that_holds_null_is_refused(here: Path, capsys: pytest.CaptureFixture[str], null: str) -> None:
+    (here / "shop" / "lists").mkdir()
+    path = here / "shop" / "lists" / "names.yaml"
+    path.write_text(f"list: names\ntype: string\nitems: [NO, {null}, '0742']\n")
+    assert "a list cannot hold null" in refused(capsys, "check", "shop", code=FOUND_PROBLEMS)
+    path.write_text("list: names\ntype: string\nitems: [NO, 'null', 0742]\n")
+    entries = Project.load(here / "shop").definitions.lists[0].entries
+    assert [entry.value for entry in entries] == ["NO", "null", "0742"]

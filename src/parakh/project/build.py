@@ -305,7 +305,7 @@ class _Builder:
         entries = list[ListEntry]()
         for given in values.get("items", ()):
             if "value" in given:
-                value = self._value(given.get("value"), type)
+                value = self._listed(given.get("value"), type)
                 if value is not MISSING:
                     entries.append(
                         ListEntry(
@@ -317,7 +317,7 @@ class _Builder:
                     )
                     self._ordered(given.get("since"), given.get("until"), given.get("value"))
         for row in self._csv(values, "items", required=("value",), optional=("since", "until", "note")):
-            value = self._value(row["value"], type)
+            value = self._listed(row["value"], type)
             since, until = self._instant(row.get("since")), self._instant(row.get("until"))
             self._ordered(since, until, row["value"])
             if value is not MISSING:
@@ -325,6 +325,14 @@ class _Builder:
         return ValueList(
             name=values.get("list"), type=type, entries=tuple(entries), description=values.get("description", "")
         )
+
+    def _listed(self, text: RawValue, type: Type) -> Any:
+        """A value of a list; MISSING after reporting that it is none."""
+        value = self._value(text, type)
+        if value is None:
+            self.report("a list cannot hold null", text, hint=f"nothing equals null; the text is written '{text}'")
+            return MISSING
+        return value
 
     def _table(self, values: Values) -> LookupTable | None:
         if "key" not in values or "columns" not in values or "type" not in values.get("key"):
