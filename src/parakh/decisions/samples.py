@@ -12,7 +12,7 @@ from parakh.features.definition import Aggregate, AggregateKind, Calendar, Entit
 from parakh.models.definition import Model
 from parakh.rules.definition import ListEntry, Outcome, Rule, ValueList
 
-__all__ = ["sample_events", "sample_labels", "sample_project"]
+__all__ = ["sample_crowd", "sample_events", "sample_labels", "sample_project"]
 
 _HOUR = Window("1h", length_us=3_600_000_000)
 _TODAY = Window("calendar_day", calendar=Calendar.DAY)
@@ -152,6 +152,19 @@ def sample_events() -> list[dict[str, Any]]:
         }
         for number, minute in enumerate((1, 5, 9, 20, 12, 30, 40, 55))
     ]
+
+
+def sample_crowd() -> bytes:
+    """Payments of many cards, countries and devices as lines of JSON: enough for every table to grow."""
+    lines = []
+    for number in range(3000):
+        minute, second = divmod(number, 60)
+        card = "hot" if number % 2 else f"c{number}"
+        lines.append(
+            f'{{"payment_id":"n{number}","paid_at":"2026-01-02T10:{minute:02}:{second:02}Z","card":"{card}",'
+            f'"device":"d{number}","amount":{number % 97}.50,"country":"x{number}","ratio":{number}.25}}\n'
+        )
+    return "".join(lines).encode()
 
 
 def sample_labels() -> list[dict[str, Any]]:

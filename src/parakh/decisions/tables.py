@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from parakh.decisions.parts import Part
 from parakh.decisions.policy import FLAG_NAMES
 from parakh.decisions.record import DecisionSchema
-from parakh.expressions.kernels import kernel
-from parakh.expressions.strings import Strings
+from parakh.expressions.strings import Strings, copy_spans
 from parakh.expressions.types import NULL_WORD, Kind, Type
 from parakh.rules.definition import Mode, Outcome
 
@@ -44,7 +43,7 @@ def part_table(part: Part, schema: pa.Schema, strings: Strings) -> pa.Table:
     columns: dict[str, pa.Array] = {
         "event_type": _chosen(np.zeros(len(part), np.int8), [part.schema.event_type]),
         "event_id": _ids(part),
-        "event_time": pa.array(part.event_time_us, pa.timestamp("us", "UTC")),
+        "event_time": _array(part.event_time_us, pa.timestamp("us", "UTC")),
         "outcome": _chosen(part.judgement.outcome, _OUTCOMES),
         "decided_by": _chosen(part.judgement.won, deciders),
         "score": _numbers(part.score),
@@ -96,20 +95,18 @@ def arrow_column(words: NDArray[np.int64], type: Type, strings: Strings) -> pa.A
     if type.kind is Kind.STRING:
         known, places = np.unique(words, return_inverse=True)
         texts = _texts([text or "" for text in strings.texts(known)])
-        return texts.take(pa.array(places, mask=null))
+        return texts.take(_array(places.astype(np.int64), pa.int64(), null))
     if type.kind is Kind.BOOLEAN:
-        return pa.array(words == 1, mask=null)
-    integers = pa.array(words, mask=null)
+        return _array(np.packbits(words == 1, bitorder="little"), pa.bool_(), null)
     if type.kind is Kind.TIMESTAMP:
-        return integers.cast(pa.timestamp("us", "UTC"))
+        return _array(words, pa.timestamp("us", "UTC"), null)
     if type.kind is Kind.MONEY:
         # The words are the unscaled values already: only the scale is to be said.
         unscaled = np.empty((words.size, 2), np.int64)
         unscaled[:, 0] = words
         unscaled[:, 1] = words >> 63
-        buffers = [integers.buffers()[0], pa.py_buffer(unscaled)]
-        return pa.Array.from_buffers(pa.decimal128(20, type.digits), words.size, buffers)
-    return integers
+        return _array(unscaled, pa.decimal128(20, type.digits), null)
+    return _array(words, pa.int64(), null)
 
 
 def _names(bits: NDArray[np.uint64], names: list[str], keep: list[bool]) -> pa.Array:
@@ -126,7 +123,7 @@ def _names(bits: NDArray[np.uint64], names: list[str], keep: list[bool]) -> pa.A
     order = np.lexsort((which, row))
     offsets = np.zeros(bits.shape[0] + 1, np.int32)
     np.cumsum(np.bincount(row, minlength=bits.shape[0]), out=offsets[1:])
-    return pa.ListArray.from_arrays(pa.array(offsets), _chosen(which[order], names))
+    return pa.ListArray.from_arrays(_array(offsets, pa.int32()), _chosen(which[order], names))
 
 
 def _flag_names(flags: NDArray[np.uint8]) -> pa.Array:
@@ -137,16 +134,23 @@ def _flag_names(flags: NDArray[np.uint8]) -> pa.Array:
 
 
 def _numbers(values: NDArray[np.float64]) -> pa.Array:
-    return pa.array(values, mask=np.isnan(values))
+    return _array(values, pa.float64(), np.isnan(values))
 
 
 def _chosen(numbers: NDArray[Any], names: Sequence[str]) -> pa.Array:
     """The name of each number."""
-    return _texts(names).take(pa.array(numbers))
+    return _texts(names).take(_array(numbers.astype(np.int32), pa.int32()))
+
+
+def _array(values: NDArray[Any], type: pa.DataType, null: NDArray[np.bool_] | None = None) -> pa.Array:
+    """Values as they stand in memory as an array; one value a row of `null`, where that is given."""
+    # pa.array() asks pandas whether it knows the values, and importing pandas costs as much as all the rest.
+    valid = None if null is None else pa.py_buffer(np.packbits(~null, bitorder="little"))
+    count = len(values) if null is None else len(null)
+    return pa.Array.from_buffers(type, count, [valid, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def _texts(texts: Sequence[str]) -> pa.Array:
-    # pa.array() of a list asks pandas whether it knows the list, and importing pandas costs as much as all the rest.
     encoded = [text.encode() for text in texts]
     offsets = np.zeros(len(encoded) + 1, np.int32)
     np.cumsum([len(item) for item in encoded], out=offsets[1:])
@@ -158,13 +162,5 @@ def _ids(part: Part) -> pa.Array:
     offsets = np.zeros(len(part) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
     out = np.empty(int(offsets[-1]), np.uint8)
-    _gather(buffer, starts, offsets, out)
+    copy_spans(buffer, starts, lengths, offsets.astype(np.int64), out)
     return pa.StringArray.from_buffers(len(part), pa.py_buffer(offsets), pa.py_buffer(out))
-
-
-@kernel
-def _gather(buffer: Any, starts: Any, offsets: Any, out: Any) -> None:
-    for row in range(starts.shape[0]):
-        place = offsets[row]
-        for byte in range(offsets[row + 1] - place):
-            out[place + byte] = buffer[starts[row] + byte]

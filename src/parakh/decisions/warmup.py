@@ -26,10 +26,12 @@ def warm_up() -> None:
     """Compile every kernel that a replay needs, by running a very small project; where all is cached, load them."""
     from parakh.decisions.decisions import Decisions
     from parakh.decisions.engine import Engine
-    from parakh.decisions.samples import sample_events, sample_labels, sample_project
+    from parakh.decisions.samples import sample_crowd, sample_events, sample_labels, sample_project
 
-    engine = Engine(sample_project(), batch_size=8)
+    engine = Engine(sample_project(), batch_size=64)
     made = [engine.decide(sample_events(), labels=sample_labels(), label_delay_us=_DAY_US)]
+    made.append(engine.decide(sample_crowd(), label_delay_us=_DAY_US))
+    engine.state.sweep_all()
     joined = Decisions.concat(made)
     joined.to_arrow(features=True)
     for _ in joined.records():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +16,7 @@ from parakh.models.definition import Model
 from parakh.models.lightgbm_text import Forest
 from parakh.models.onnx_model import OnnxScorer
 from parakh.models.trees import TreeScorer
+from parakh.rules.definition import Mode
 
 __all__ = ["Scorer", "load_model"]
 
@@ -56,6 +59,12 @@ def load_model(model: Model) -> Scorer:
     parakh.errors.ModelError: model risk (risk.pkl): it is a pickle, which runs code when it is opened: \
 save it as LightGBM text (booster.save_model) or as ONNX
     """
+    # A project is compiled again at every edit of a rule, and its models are seldom what was edited.
+    return _load(replace(model, mode=Mode.LIVE, card=(), description=""))
+
+
+@lru_cache(maxsize=16)
+def _load(model: Model) -> Scorer:
     facts = check_model(model)
     digest = hashlib.sha256(model.content).hexdigest()
     try:
