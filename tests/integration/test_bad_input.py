@@ -750,3 +750,17 @@ def test_a_list_that_holds_null_is_refused(here: Path, capsys: pytest.CaptureFix
     path.write_text("list: names\ntype: string\nitems: [NO, 'null', 0742]\n")
     entries = Project.load(here / "shop").definitions.lists[0].entries
     assert [entry.value for entry in entries] == ["NO", "null", "0742"]
+
+
+def test_tables_in_memory_are_held_to_what_files_are_held_to(project: Project) -> None:
+    engine = Engine(project)
+    frame = pd.DataFrame([payment("p1"), payment("p2")])
+    with pytest.raises(InputError, match="payment: column 'card' is not there"):
+        engine.decide(frame.rename(columns={"card": "Card"}))
+    with pytest.raises(InputError, match="column 'card' is not there"):
+        engine.decide(pa.table(columns()).drop(["card"]))
+    frame["amount"] = [1.25, "much"]
+    with pytest.raises(InputError, match="amount"):
+        engine.decide(frame)
+    assert engine.counts.received == 0
+    assert len(engine.decide(pd.DataFrame([payment("p1"), payment("p2", tries=None)]))) == 2

@@ -401,7 +401,7 @@ class Engine:
             source = memory_source([], event_type)
             source._chunks = iter([lines_of(event_type, bytes(events))])
         else:
-            source = memory_source(events, event_type)
+            source = memory_source(events, event_type, Columns.of(plan.event))
         return Stream(plan.index, plan.decoder, source)
 
     def read_labels(self, labels: Any) -> LabelRows | None:

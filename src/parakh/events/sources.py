@@ -57,15 +57,24 @@ def open_source(paths: str | Path | Sequence[str | Path], columns: Columns, *, f
     return source
 
 
-def memory_source(events: Any, name: str = "events") -> Source:
-    """Events that are in memory: a pyarrow table or record batch, a pandas or Polars frame, or mappings in order."""
+def memory_source(events: Any, name: str = "events", columns: Columns | None = None) -> Source:
+    """Events that are in memory: a pyarrow table or record batch, a pandas or Polars frame, or mappings in order.
+
+    Raises InputError where a table lacks one of `columns`, or has values of several types in one column.
+    """
     if hasattr(events, "to_arrow"):
         events = events.to_arrow()  # Polars
     elif hasattr(events, "to_dict") and hasattr(events, "columns"):
         import pyarrow as pa
 
-        events = pa.Table.from_pandas(events, preserve_index=False)
+        try:
+            events = pa.Table.from_pandas(events, preserve_index=False)
+        except (pa.ArrowException, OverflowError) as error:
+            said = ": ".join(str(part) for part in reversed(error.args)) or str(error)
+            raise InputError(f"{name}: a column of the table cannot be read ({said})") from None
     if hasattr(events, "num_rows") and hasattr(events, "schema"):
+        if columns is not None:
+            _require(events.schema, columns, name)
         batches = events.to_batches(_BATCH_ROWS) if hasattr(events, "to_batches") else [events]
         return Source(iter(_tables(name, batches)), name, None)
     if isinstance(events, Mapping) or not isinstance(events, Iterable):
