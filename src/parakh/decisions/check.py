@@ -6,7 +6,6 @@ problem. Everything is checked, so that all mistakes are seen at once.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -15,10 +14,10 @@ from parakh.decisions.names import Names
 from parakh.decisions.personal import refused_reads
 from parakh.errors import ExpressionError, Place, Problem, SourceText
 from parakh.events.definition import ROW_ID, EventType
-from parakh.expressions.check import Scope, Typed
+from parakh.expressions.check import Scope
+from parakh.expressions.hints import closest
 from parakh.expressions.parse import parse
-from parakh.expressions.syntax import Expression
-from parakh.expressions.types import BOOLEAN, TIMESTAMP, Kind
+from parakh.expressions.types import TIMESTAMP, Kind
 from parakh.features.conditions import split_conditions
 from parakh.features.definition import AggregateKind, Entity, FeatureDefinition
 from parakh.features.reads import key_fields
@@ -56,7 +55,7 @@ class _Check:
                 for _, text in signals.define:
                     self._personal(text, event_type)
         for event in self.definitions.events:
-            if not self._broken_features(event):
+            if not self._has_no_time(event):
                 self.names.decide(event)
         for rule in self.definitions.rules:
             self._rule(rule)
@@ -182,15 +181,15 @@ class _Check:
                 continue
             for condition in conditions:
                 scope = self.names.labels(event) if condition.label else self.names.ingest(event)
-                self._condition(definition.where, scope, condition.expression)
+                self.names.condition(definition.where, scope, condition.expression)
 
     def _rule(self, rule: Rule) -> None:
         for name in rule.event_types:
             event = self._event_type(name)
-            if event is None or self._broken_features(event):
+            if event is None or self._has_no_time(event):
                 continue
             scope = self.names.rules(event)
-            self._condition(rule.when, scope)
+            self.names.condition(rule.when, scope)
             self._personal(rule.when, event)
             for test in rule.tests:
                 for given, _ in test.given:
@@ -202,7 +201,7 @@ class _Check:
     def _models(self) -> None:
         for model in self.definitions.models:
             event = self._event_type(model.event_type)
-            if event is None or self._broken_features(event):
+            if event is None or self._has_no_time(event):
                 continue
             scope = self.names.decide(event)
             if model.name in scope.columns:
@@ -222,7 +221,7 @@ class _Check:
 
     def _policy(self, policy: Policy) -> None:
         event = self._event_type(policy.event_type)
-        if event is None or self._broken_features(event):
+        if event is None or self._has_no_time(event):
             return
         models = {item.name: item for item in self.definitions.models if item.event_type == event.name}
         if policy.score is None:
@@ -239,7 +238,7 @@ class _Check:
                     f"model {policy.score!r} is {mode}; a policy's score comes from a live model", policy.score
                 )
         for band in policy.bands:
-            self._condition(band.when, scope)
+            self.names.condition(band.when, scope)
             self._personal(band.when, event)
 
     def _personal(self, text: str, event: EventType, *, whole: bool = False) -> None:
@@ -252,14 +251,8 @@ class _Check:
 
     # -- saying it ----------------------------------------------------------------------------------------------------
 
-    def _condition(self, text: str, scope: Scope, part: Expression | None = None) -> Typed | None:
-        typed = self.names.typed(text, scope, part)
-        if typed is not None and typed.type != BOOLEAN:
-            self._problem(f"a condition is wanted here, this is {typed.type}", text, hint="compare it with something")
-        return typed
-
-    def _broken_features(self, event: EventType) -> bool:
-        """Whether the event type itself is so broken that what reads it cannot be checked."""
+    def _has_no_time(self, event: EventType) -> bool:
+        """Whether the event type is so broken that what reads it cannot be checked."""
         return event.time not in {item.name for item in event.fields}
 
     def _fresh_names(self, event: EventType, names: list[str], kind: str) -> None:
@@ -276,10 +269,8 @@ class _Check:
 
     def _unknown(self, what: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
         names = list(known)
-        close = difflib.get_close_matches(name, names, n=1)
-        if close:
-            hint = f"did you mean {close[0]}?"
-        elif not hint and names:
+        hint = closest(name, names) or hint
+        if not hint and names:
             hint = f"there are: {', '.join(sorted(names)[:12])}{', ...' if len(names) > 12 else ''}"
         self._problem(f"unknown {what} {str(name)!r}", name, hint=hint)
 

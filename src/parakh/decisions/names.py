@@ -12,7 +12,7 @@ from dataclasses import replace
 from parakh.decisions.definition import Definitions
 from parakh.errors import ExpressionError
 from parakh.events.definition import EventType
-from parakh.expressions.check import Scope, TableType, Typed, check
+from parakh.expressions.check import Scope, TableType, Typed, check, check_condition
 from parakh.expressions.parse import parse
 from parakh.expressions.syntax import Expression
 from parakh.expressions.types import NUMBER, Type
@@ -51,8 +51,17 @@ class Names:
 
     def typed(self, text: str, scope: Scope, expression: Expression | None = None) -> Typed | None:
         """The checked expression (or the part of the text that is given), or None after reporting what is wrong."""
+        return self._checked(check, text, scope, expression)
+
+    def condition(self, text: str, scope: Scope, expression: Expression | None = None) -> Typed | None:
+        """The same for what must be true or false."""
+        return self._checked(check_condition, text, scope, expression)
+
+    def _checked(
+        self, how: Callable[[Expression, Scope], Typed], text: str, scope: Scope, expression: Expression | None
+    ) -> Typed | None:
         try:
-            return check(expression or parse(text), scope)
+            return how(expression or parse(text), scope)
         except ExpressionError as error:
             self._report(error, text)
             return None

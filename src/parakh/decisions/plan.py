@@ -16,24 +16,23 @@ from parakh.decisions.definition import Definitions, Policy, Settings
 from parakh.decisions.names import Names
 from parakh.decisions.policy import Judge
 from parakh.decisions.record import DecisionSchema, Writer
+from parakh.decisions.references import list_indexes, references_of, table_indexes
 from parakh.decisions.scoring import ModelPlan
 from parakh.events.decode import Decoder, lay_out
 from parakh.events.definition import EventType
 from parakh.expressions.check import Typed
 from parakh.expressions.columns import Column, Layout
-from parakh.expressions.lists import ListIndex, TableIndex
+from parakh.expressions.lists import TableIndex
 from parakh.expressions.parse import parse
 from parakh.expressions.program import Program, ProgramBuilder, References
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NUMBER
-from parakh.expressions.zones import Zone
 from parakh.features.definition import Entity
 from parakh.features.plan import FeaturePlan, plan_features
 from parakh.models.scorer import load_model
-from parakh.rules.definition import LookupTable, Mode, ValueList
+from parakh.rules.definition import Mode
 
 __all__ = ["Intake", "Plan", "TypePlan", "compile_intake", "compile_plan"]
-
 
 Index = TypeVar("Index", bound=TableIndex)
 
@@ -92,11 +91,9 @@ class Intake:
 
     def refer(self, definitions: Definitions) -> None:
         """Take over the lists and tables of a project; programs that read them see the change with their next event."""
-        strings = self.strings
-        lists = {item.name: _list_index(item, strings) for item in definitions.lists}
-        tables = {item.name: _table_index(item, strings) for item in definitions.tables}
-        self.references.lists = _replaced(self.references.lists, lists)
-        self.references.tables = _replaced(self.references.tables, tables)
+        references = self.references
+        references.lists = _replaced(references.lists, list_indexes(definitions, self.strings))
+        references.tables = _replaced(references.tables, table_indexes(definitions, self.strings))
 
 
 @dataclass(slots=True)
@@ -120,12 +117,7 @@ def compile_intake(definitions: Definitions, strings: Strings, *, started_us: in
     `started_us` is when the run began (microseconds UTC), for quarantining events of the future; None does not look.
     """
     names = Names(definitions)
-    references = References(
-        strings=strings,
-        lists={item.name: _list_index(item, strings) for item in definitions.lists},
-        tables={item.name: _table_index(item, strings) for item in definitions.tables},
-        zone=Zone(definitions.settings.time_zone),
-    )
+    references = references_of(definitions, strings)
     layouts: dict[str, Layout] = {}
     decoders: dict[str, Decoder] = {}
     builders: dict[str, ProgramBuilder] = {}
@@ -295,15 +287,3 @@ def _replaced(held: Mapping[str, Index], new: Mapping[str, Index]) -> dict[str, 
         if name in held:
             held[name].replace_with(index)
     return {name: held.get(name, index) for name, index in new.items()}
-
-
-def _list_index(item: ValueList, strings: Strings) -> ListIndex:
-    index = ListIndex(item.type)
-    index.add([(entry.value, entry.since_us, entry.until_us) for entry in item.entries], strings)
-    return index
-
-
-def _table_index(item: LookupTable, strings: Strings) -> TableIndex:
-    index = TableIndex(item.key, dict(item.columns))
-    index.extend([(row.key, row.values, row.since_us, row.until_us) for row in item.rows], strings)
-    return index

@@ -1,13 +1,26 @@
-"""What a person may have meant: the names in reach that are closest to one that is not."""
+"""What a person may have meant: the known names that are closest to one that is not known."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean"]
+__all__ = ["closest", "did_you_mean"]
 
 _MOST = 3
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """A hint for a word of a closed list: the one that is spelt alike; empty where none is.
+
+    >>> closest("over-ride", ["override", "reason"]), closest("tx_fraud", ["TX_FRAUD"]), closest("x", ["reason"])
+    ('did you mean override?', 'did you mean TX_FRAUD?', '')
+    """
+    names = list(known)
+    folded = name.casefold().replace("-", "_")
+    alike = [item for item in names if item.casefold() == folded and item != name]
+    found = alike or difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {found[0]}?" if found else ""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from parakh.decisions.definition import Band, Policy, Signals
 from parakh.errors import ExpressionError, ModelError, Problem, SourceText
 from parakh.events.definition import EventType, Field, Label
 from parakh.expressions.aggregate import parse_aggregate
+from parakh.expressions.hints import closest
 from parakh.expressions.parse import is_name, parse
 from parakh.expressions.types import BOOLEAN, STRING, Kind, Type, money
 from parakh.features.definition import Aggregate, AggregateKind, Entity, FeatureDefinition
@@ -20,7 +21,7 @@ from parakh.models.check import check_inputs, read_model
 from parakh.models.definition import Model
 from parakh.project import keys
 from parakh.project.csv_rows import CsvRows
-from parakh.project.reading import MISSING, Reading, Values, closest
+from parakh.project.reading import MISSING, Reading, Values
 from parakh.project.values import Misread, RawValue, instant_us, read_value
 from parakh.project.yaml_nodes import Document, Mapping
 from parakh.rules.definition import (

@@ -6,19 +6,19 @@ checked all the same, and the names it would have defined are noted in `suspects
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from parakh.errors import Place, Problem, SourceText
+from parakh.expressions.hints import closest
 from parakh.project import keys
 from parakh.project.lengths import length_us, size_bytes, window
 from parakh.project.values import Misread, RawValue, instant_us
 from parakh.project.yaml_nodes import Entry, Mapping, Node, Scalar, Sequence
 
-__all__ = ["MISSING", "Reading", "Values", "closest", "unbalanced"]
+__all__ = ["MISSING", "Reading", "Values", "unbalanced"]
 
 
 class _Missing:
@@ -96,16 +96,6 @@ KEY_WORDS = {
 """What other systems call our keys."""
 
 
-def closest(word: str, candidates: Iterable[str]) -> str:
-    """ "did you mean ...?" where a candidate is close, else nothing."""
-    names = list(candidates)
-    folded = word.lower().replace("-", "_")
-    if folded != word and folded in names:
-        return f"did you mean {folded}?"
-    found = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {found[0]}?" if found else ""
-
-
 def unbalanced(text: str) -> bool:
     """Whether a quote or a parenthesis of an expression is left open, or closed without having been opened.
 
@@ -160,8 +150,7 @@ class Reading:
             key = shape.key(shape.shorthand)
             assert key is not None
             value = self.read(node, key.shape, f"{what}: {key.name}")
-            values = Values(self.place(node), {} if value is MISSING else {key.name: value}, value is not MISSING)
-            return values
+            return Values(self.place(node), {} if value is MISSING else {key.name: value}, value is not MISSING)
         if isinstance(node, Scalar) and node.is_empty:
             return self.problem(f"{what} has no value", node, text="", hint=self._keys_hint(shape))
         if not isinstance(node, Mapping):
@@ -306,7 +295,7 @@ class Reading:
                     return self.problem(f"{what} must be {shape.what}", node)
                 return text
             case keys.Name():
-                return self._name(node, text, shape, what)
+                return self._name(node, text, shape)
             case keys.Word():
                 if text not in shape.choices:
                     hint = closest(text, shape.choices) or f"one of {', '.join(shape.choices)}"
@@ -352,7 +341,7 @@ class Reading:
                 return RawValue(node.text, Place(self.file, node.text_line, node.text_column), bool(node.style))
         raise AssertionError(f"no reading of {shape}")
 
-    def _name(self, node: Scalar, text: SourceText, shape: keys.Name, what: str) -> Any:
+    def _name(self, node: Scalar, text: SourceText, shape: keys.Name) -> Any:
         pattern = keys.DOTTED_PATTERN if shape.dotted else keys.NAME_PATTERN
         if not re.fullmatch(pattern, text):
             hint = "letters, digits and _, at most 63, not a digit first"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from parakh.decisions.definition import Definitions
@@ -23,7 +24,6 @@ from parakh.rules.definition import Rule, RuleTest, Value
 if TYPE_CHECKING:
     from parakh.expressions.columns import Layout
     from parakh.expressions.program import References
-    from parakh.expressions.strings import Strings
 
 __all__ = ["RuleTestResult", "run_rule_tests"]
 
@@ -89,27 +89,14 @@ class _Runner:
     def __init__(self, definitions: Definitions) -> None:
         self.definitions = definitions
         self.names = Names(definitions)
-        self._references: tuple[References, Strings] | None = None
 
-    def references(self) -> tuple[References, Strings]:
+    @cached_property
+    def references(self) -> References:
         """Lists, tables and the dictionary of texts. What compiles kernels is imported here, when tests are run."""
-        if self._references is None:
-            from parakh.expressions.lists import ListIndex, TableIndex
-            from parakh.expressions.program import References
-            from parakh.expressions.strings import Strings
-            from parakh.expressions.zones import Zone
+        from parakh.decisions.references import references_of
+        from parakh.expressions.strings import Strings
 
-            strings = Strings()
-            lists, tables = {}, {}
-            for item in self.definitions.lists:
-                lists[item.name] = ListIndex(item.type)
-                lists[item.name].add([(e.value, e.since_us, e.until_us) for e in item.entries], strings)
-            for table in self.definitions.tables:
-                tables[table.name] = TableIndex(table.key, dict(table.columns))
-                tables[table.name].extend([(r.key, r.values, r.since_us, r.until_us) for r in table.rows], strings)
-            zone = Zone(self.definitions.settings.time_zone)
-            self._references = References(strings=strings, lists=lists, tables=tables, zone=zone), strings
-        return self._references
+        return references_of(self.definitions, Strings())
 
     def run(self, event: EventType, cases: list[_Case]) -> Iterator[tuple[_Case, RuleTestResult]]:
         """Runs tests on one event type; those that give the same computed values share their programs."""
@@ -140,7 +127,7 @@ class _Runner:
         from parakh.expressions.types import NULL_WORD
         from parakh.expressions.values import to_word
 
-        references, strings = self.references()
+        references = self.references
         scope = self.names.rules(event)
         layout = self._layout(event)
         as_of = layout.scratch()
@@ -157,13 +144,12 @@ class _Runner:
 
         words = np.full((layout.width, len(cases)), NULL_WORD, np.int64)
         for column in layout.columns.values():
-            if column.type.is_float:
-                words[column.slot].view(np.float64)[:] = np.nan
+            words[column.slot] = column.type.null_word
         words[as_of] = LAST_US
         for row, case in enumerate(cases):
             for name, value in case.test.given:
                 column = layout[name]
-                words[column.slot, row] = to_word(value, column.type, strings)
+                words[column.slot, row] = to_word(value, column.type, references.strings)
                 if name == event.time and value is not None:
                     words[as_of, row] = words[column.slot, row]
         flags = np.zeros(len(cases), np.uint8)
@@ -194,9 +180,12 @@ class _Runner:
         from parakh.expressions.explain import explain
         from parakh.expressions.values import from_word
 
-        references, strings = self.references()
+        references = self.references
         as_of = int(words[as_of_slot])
-        values = {name: from_word(int(words[layout[name].slot]), layout[name].type, strings) for name in typed.names}
+        values = {
+            name: from_word(int(words[layout[name].slot]), layout[name].type, references.strings)
+            for name in typed.names
+        }
         return RuleTestResult(
             rule=case.rule.name,
             number=case.number,

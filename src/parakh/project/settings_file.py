@@ -8,8 +8,9 @@ from typing import Any
 
 from parakh.decisions.definition import Settings
 from parakh.errors import Place, Problem
+from parakh.expressions.hints import closest
 from parakh.project.keys import SETTINGS, Record
-from parakh.project.reading import Reading, Values, closest
+from parakh.project.reading import Reading, Values
 from parakh.project.yaml_nodes import Entry, Mapping, Node, Scalar, Sequence, decode
 
 __all__ = ["FILE", "read_settings"]
