@@ -391,7 +391,7 @@ REFUSED_FILES = [
     ("json.parquet", b'{"id": 1}', "not a Parquet file"),
     ("array.json", b'[{"id": 1}]', "one JSON array"),
     ("array.json.gz", gzip.compress(b'[{"id": 1}]'), "one JSON array"),
-    ("other.csv", b"id,AT,card,amount,count,ratio,online\n1,2,3,4,5,6,7\n", "'at' is not there.*did you mean 'AT'"),
+    ("other.csv", b"id,AT,card,amount,count,ratio,online\n1,2,3,4,5,6,7\n", "'at' is not there.*did you mean AT"),
     ("semicolons.csv", b"id;at;card\n1;2;3\n", "separated by commas"),
     ("twice.csv", b"id,id,at,card,amount,count,ratio,online\n", "two columns are named 'id'"),
     ("latin.csv", b"id,\xe9\n1,2\n", "header is not UTF-8"),
@@ -445,5 +445,5 @@ def test_the_quarantine_file_is_made_only_when_needed(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines[0]["cut_bytes"] == 100_000 - (1 << 16)
     assert quarantine.counts == {"wrong_type": 2, "bad_json": 1}
-    assert quarantine.by_field[Reason.WRONG_TYPE, "payment", "amount"] == 2
+    assert (lines[1]["field"], lines[1]["event_type"]) == ("amount", "payment")
     assert quarantine.total == 3

@@ -14,16 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parakh.events.fields import (
-    DIGEST,
-    PROBLEM,
-    TEXT,
-    TIME,
-    UNSURE,
-    clear_row,
-    close_row,
-    store,
-)
+from parakh.events.fields import DIGEST, PROBLEM, TEXT, TIME, UNSURE, clear_row, close_row, store
 from parakh.events.reasons import Reason, Refused
 from parakh.events.scalars import DAY_US, epoch_us, valid_utf8
 from parakh.events.schema import (
@@ -42,7 +33,7 @@ from parakh.expressions.kernels import kernel
 from parakh.expressions.strings import Strings, mix
 from parakh.expressions.types import Kind, Type
 
-__all__ = ["column_at", "decode_columns"]
+__all__ = ["column_path", "decode_columns"]
 
 _STRING = KIND_NUMBERS[Kind.STRING]
 _UNIT_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
@@ -68,19 +59,28 @@ class _Texts(NamedTuple):
     lengths: npt.NDArray[np.int64]
 
 
-def column_at(table: Any, source: str) -> Any | None:
-    """The column of a table by name, or field b of struct column a for `a.b`; None where there is none."""
-    if source in table.schema.names:
-        column = table.column(source)
-    else:
-        first, *rest = source.split(".")
-        if not rest or first not in table.schema.names:
+def column_path(schema: Any, source: str) -> tuple[str, ...] | None:
+    """Where a schema has a source: the column of that name, or for `a.b` field b of struct column a; None: nowhere."""
+    if source in schema.names:
+        return (source,)
+    path = tuple(source.split("."))
+    if path[0] not in schema.names:
+        return None
+    type = schema.field(path[0]).type
+    for part in path[1:]:
+        if not pa.types.is_struct(type) or type.get_field_index(part) < 0:
             return None
-        column = table.column(first)
-        for part in rest:
-            if not pa.types.is_struct(column.type) or column.type.get_field_index(part) < 0:
-                return None
-            column = pc.struct_field(column, part)
+        type = type.field(part).type
+    return path
+
+
+def _column_at(table: Any, source: str) -> Any | None:
+    path = column_path(table.schema, source)
+    if path is None:
+        return None
+    column = table.column(path[0])
+    for part in path[1:]:
+        column = pc.struct_field(column, part)
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
@@ -103,7 +103,7 @@ def decode_columns(
     id_buffer = np.zeros(1, np.uint8)
     columns: dict[str, Any] = {}
     for number, item in enumerate(schema.items):
-        array = columns[item.source] if item.source in columns else column_at(table, item.source)
+        array = columns[item.source] if item.source in columns else _column_at(table, item.source)
         columns[item.source] = array
         if array is None or pa.types.is_null(array.type):
             continue

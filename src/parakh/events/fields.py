@@ -22,10 +22,10 @@ from parakh.events.schema import (
 )
 from parakh.expressions.kernels import inlined
 from parakh.expressions.strings import hash_bytes, intern_bytes, mix
-from parakh.expressions.types import NULL_WORD, Kind
+from parakh.expressions.types import NAN_WORD, NULL_WORD, Kind
 
 __all__ = [
-    "DIGEST", "FALSE", "ID_HIGH", "ID_LENGTH", "ID_LOW", "ID_START", "NAN_WORD", "NULL", "NUMBER", "PROBLEM", "ROWS",
+    "DIGEST", "FALSE", "ID_HIGH", "ID_LENGTH", "ID_LOW", "ID_START", "NULL", "NUMBER", "PROBLEM", "ROWS",
     "TEXT", "TIME", "TRUE", "UNSURE", "clear_row", "close_row", "store",
 ]  # fmt: skip
 
@@ -38,7 +38,7 @@ NULL, TEXT, NUMBER, TRUE, FALSE = range(5)
 UNSURE = -1
 """The problem of an event that the kernels leave to Python."""
 
-NAN_WORD = np.int64(0x7FF8000000000000)
+_NAN = np.int64(NAN_WORD)
 _NULL = np.int64(NULL_WORD)
 _MISSING_ID, _MISSING_TIME = np.int64(Reason.MISSING_ID), np.int64(Reason.MISSING_TIME)
 _EARLY, _LATE = np.int64(Reason.TIME_BEFORE_EARLIEST), np.int64(Reason.TIME_IN_FUTURE)
@@ -54,7 +54,7 @@ _STRING = KIND_NUMBERS[Kind.STRING]
 def clear_row(fields: Any, words: Any, labels: Any, out: Any, row: Any, index: Any) -> None:
     """Make every value of an event NULL."""
     for field in range(fields.shape[0]):
-        null = NAN_WORD if fields[field, KIND] == _NUMBER else _NULL
+        null = _NAN if fields[field, KIND] == _NUMBER else _NULL
         if fields[field, ROLE] == ROLE_LABEL:
             labels[fields[field, SLOT], index] = null
         elif fields[field, SLOT] >= 0:

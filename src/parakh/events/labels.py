@@ -113,11 +113,9 @@ def read_labels(
     reader = _Reader(schema, strings, started_us, earliest_us)
     parts = [LabelRows.empty()]
     place = 0
-    for chunk in source:
-        for start in range(0, chunk.count, _ROWS):
-            stop = min(start + _ROWS, chunk.count)
-            parts.append(reader.read(chunk, start, stop, place, quarantine))
-            place += stop - start
+    for chunk, start, stop in source.pieces(_ROWS):
+        parts.append(reader.read(chunk, start, stop, place, quarantine))
+        place += stop - start
     rows = LabelRows.joined(parts)
     return rows.take(np.argsort(rows.known_at, kind="stable"))
 

@@ -15,7 +15,7 @@ never before its event. Neither the size of batches nor that of chunks nor how f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ from parakh.events.quarantine import Quarantine
 from parakh.events.reasons import Reason
 from parakh.events.schema import ROLE_LABEL
 from parakh.events.sources import Source
-from parakh.expressions.kernels import kernel
+from parakh.expressions.strings import copy_spans
 from parakh.expressions.types import NULL_WORD
 
 __all__ = ["LABEL", "EventPart", "LogBatch", "Merger", "Stream", "quarantine_part"]
@@ -163,9 +163,8 @@ class Merger:
         self.streams = tuple(streams)
         self._labels = LabelRows.empty() if labels is None else labels
         self._delay_us = label_delay_us
-        self._stage_rows = stage_rows
         self._stages: list[_Stage | None] = [None] * len(streams)
-        self._chunks = [_pieces(stream.source, stage_rows) for stream in streams]
+        self._chunks = [stream.source.pieces(stage_rows) for stream in streams]
         self._kinds = np.array(kinds, np.int64)
         self._heads = np.zeros(len(streams), np.int64)
         self._stops = np.zeros(len(streams), np.int64)
@@ -323,12 +322,6 @@ class Merger:
         return labels
 
 
-def _pieces(source: Source, rows: int) -> Iterator[tuple[Chunk, int, int]]:
-    for chunk in source:
-        for start in range(0, chunk.count, rows):
-            yield chunk, start, min(start + rows, chunk.count)
-
-
 def _label_items(decoder: Decoder) -> tuple[tuple[str, int], ...]:
     """The label columns of a type and their index among its labels."""
     labels = decoder.event_type.labels
@@ -348,7 +341,7 @@ def _joined(pieces: list[tuple[Decoded, int, int]]) -> Decoded:
     buffer = np.empty(int(sizes.sum()) + 8, np.uint8)
     place = 0
     for decoded, first, last in pieces:
-        _gather(decoded.id_buffer, decoded.id_starts[first:last], sizes[place:], starts[place:], buffer)
+        copy_spans(decoded.id_buffer, decoded.id_starts[first:last], sizes[place:], starts[place:], buffer)
         place += last - first
     names = pieces[0][0].labels
     return Decoded(
@@ -356,10 +349,3 @@ def _joined(pieces: list[tuple[Decoded, int, int]]) -> Decoded:
         column("digest"), column("times"), buffer, starts, lengths,
         {name: np.concatenate([decoded.labels[name][first:last] for decoded, first, last in pieces]) for name in names},
     )  # fmt: skip
-
-
-@kernel
-def _gather(buffer: Any, starts: Any, sizes: Any, places: Any, out: Any) -> None:
-    for index in range(starts.shape[0]):
-        for byte in range(sizes[index]):
-            out[places[index] + byte] = buffer[starts[index] + byte]

@@ -1,6 +1,6 @@
 """Where events and labels go that cannot be taken: each is counted by its reason, and its bytes are kept outside.
 
-Memory is bounded: the counts are one number a reason and field, and everything else is written out at once.
+Memory is bounded: the counts are one number a reason, and everything else is written out at once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Quarantine:
         self._sink = sink
         self._file: BinaryIO | None = None
         self._path: Path | None = None
-        self._by_field: Counter[tuple[Reason, str, str]] = Counter()
+        self._counts: Counter[Reason] = Counter()
 
     @classmethod
     def to_file(cls, path: Path) -> Quarantine:
@@ -69,7 +69,7 @@ class Quarantine:
         beyond: int = 0,
     ) -> None:
         """Keep one record that is refused; `beyond` is how many of its bytes are missing in `raw` already."""
-        self._by_field[reason, event_type, field] += 1
+        self._counts[reason] += 1
         if self._sink is None:
             return
         record: dict[str, object] = {"reason": reason.code, "text": reason.text}
@@ -93,20 +93,13 @@ class Quarantine:
     @property
     def total(self) -> int:
         """How many were refused."""
-        return self._by_field.total()
+        return self._counts.total()
 
     @property
     def counts(self) -> dict[str, int]:
         """How many were refused for each reason, the most frequent first."""
-        counts: Counter[Reason] = Counter()
-        for (reason, _, _), number in self._by_field.items():
-            counts[reason] += number
-        return {reason.code: number for reason, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
-
-    @property
-    def by_field(self) -> dict[tuple[Reason, str, str], int]:
-        """How many were refused for each (reason, event type, field)."""
-        return dict(self._by_field)
+        ordered = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
+        return {reason.code: number for reason, number in ordered}
 
     def close(self) -> None:
         if self._file is not None:

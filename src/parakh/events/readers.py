@@ -6,7 +6,6 @@ Memory is bounded by the longest line. A line beyond it is refused alone, and so
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,13 +17,15 @@ from parakh.events.chunks import JsonLines, Rows
 from parakh.events.csv_rows import Cells, split_rows
 from parakh.events.definition import EventType
 from parakh.events.streams import Blocks
+from parakh.expressions.hints import closest
 
-__all__ = ["LONGEST_LINE", "NO_EVENTS", "Columns", "csv_rows", "json_lines", "lines_of", "missing_column"]
+__all__ = ["JSON_ARRAY", "LONGEST_LINE", "NO_EVENTS", "Columns", "csv_rows", "json_lines", "lines_of", "missing_column"]
 
 LONGEST_LINE = 1 << 20
 """Bytes; a longer line is quarantined."""
 
 NO_EVENTS = "holds no events"
+JSON_ARRAY = "is one JSON array; write one event a line (for instance with jq -c '.[]')"
 _BLOCK = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _NEWLINE, _RETURN = 10, 13
@@ -46,13 +47,10 @@ class Columns:
 
 
 def missing_column(column: str, present: Sequence[str], name: str) -> str:
-    near = difflib.get_close_matches(column, present, 1) or [
-        other for other in present if other.lower() == column.lower()
-    ]
+    """What to say of a file that lacks a column."""
     shown = ", ".join(present[:30]) + (", ..." if len(present) > 30 else "")
-    return f"{name}: column {column!r} is not there; columns are {shown}" + (
-        f"; did you mean {near[0]!r}?" if near else ""
-    )
+    hint = closest(column, present)
+    return f"{name}: column {column!r} is not there; columns are {shown}" + (f"; {hint}" if hint else "")
 
 
 class _Carried:
@@ -95,7 +93,11 @@ class _Carried:
         return skipped
 
 
-def json_lines(blocks: Blocks, name: str, columns: Columns) -> Iterator[JsonLines]:
+def json_lines(blocks: Blocks, name: str) -> Iterator[JsonLines]:
+    """Chunks of NDJSON; `name` is what messages call the stream.
+
+    Raises InputError where the stream breaks off (after what stood before), holds no events or is one JSON array.
+    """
     carried = _Carried(blocks)
     line = 1
     found = False
@@ -115,7 +117,7 @@ def json_lines(blocks: Blocks, name: str, columns: Columns) -> Iterator[JsonLine
             continue
         chunk = _spans(name, line, data[:cut])
         if not found and chunk.count and data.lstrip()[:1] == b"[":
-            raise InputError(f"{name} is one JSON array; write one event a line (for instance with jq -c '.[]')")
+            raise InputError(f"{name} {JSON_ARRAY}")
         found = found or chunk.count > 0
         line += data.count(b"\n", 0, cut)
         if chunk.count:
@@ -155,6 +157,10 @@ def _spans(name: str, line: int, data: bytes) -> JsonLines:
 
 
 def csv_rows(blocks: Blocks, name: str, columns: Columns) -> Iterator[Rows]:
+    """Chunks of CSV, with the cells of `columns`.
+
+    Raises InputError where the header cannot be read or lacks a required column, or the stream breaks off.
+    """
     carried = _Carried(blocks)
     header: list[str] | None = None
     wanted: tuple[str, ...] = ()

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from parakh.errors import InputError
+from parakh.events.arrow import column_path
 from parakh.events.chunks import Chunk, ObjectRows, TableRows
-from parakh.events.readers import LONGEST_LINE, NO_EVENTS, Columns, csv_rows, json_lines, missing_column
+from parakh.events.readers import JSON_ARRAY, LONGEST_LINE, NO_EVENTS, Columns, csv_rows, json_lines, missing_column
 from parakh.events.streams import STANDARD_INPUT, open_blocks
 
 __all__ = ["FORMATS", "LONGEST_LINE", "Columns", "Source", "memory_source", "open_source"]
@@ -39,6 +40,12 @@ class Source:
 
     def __iter__(self) -> Iterator[Chunk]:
         return self._chunks
+
+    def pieces(self, rows: int) -> Iterator[tuple[Chunk, int, int]]:
+        """The chunks in pieces of at most so many rows: (chunk, first row, the row after the last)."""
+        for chunk in self:
+            for start in range(0, chunk.count, rows):
+                yield chunk, start, min(start + rows, chunk.count)
 
 
 def open_source(paths: str | Path | Sequence[str | Path], columns: Columns, *, format: str | None = None) -> Source:
@@ -137,7 +144,7 @@ def _check(name: str, columns: Columns, asked: str | None) -> str:
     elif head[:4] == b"PAR1":
         raise InputError(f"{name} is a Parquet file; name it .parquet or say so with its format")
     elif found == "ndjson" and head.removeprefix(_BOM).lstrip()[:1] == b"[":
-        raise InputError(f"{name} is one JSON array; write one event a line (for instance with jq -c '.[]')")
+        raise InputError(f"{name} {JSON_ARRAY}")
     return found
 
 
@@ -173,8 +180,8 @@ def _chunks(source: Source, files: Sequence[tuple[str, str]], columns: Columns) 
             blocks = open_blocks(name)
             shown = "standard input" if name == STANDARD_INPUT else name
             try:
-                reader = json_lines if format == "ndjson" else csv_rows
-                for text_chunk in reader(blocks, shown, columns):
+                ndjson = format == "ndjson"
+                for text_chunk in json_lines(blocks, shown) if ndjson else csv_rows(blocks, shown, columns):
                     source.read_bytes = done + blocks.consumed
                     yield text_chunk
             finally:
@@ -195,32 +202,15 @@ def _parquet(name: str) -> Any:
 
 def _require(schema: Any, columns: Columns, name: str) -> None:
     for column in columns.required:
-        if _top_level(schema, column) is None:
+        if column_path(schema, column) is None:
             raise InputError(missing_column(column, schema.names, name))
-
-
-def _top_level(schema: Any, column: str) -> str | None:
-    """The column of the file that a column or path is read from."""
-    import pyarrow as pa
-
-    if column in schema.names:
-        return column
-    first, *rest = column.split(".")
-    if not rest or first not in schema.names:
-        return None
-    type = schema.field(first).type
-    for part in rest:
-        if not pa.types.is_struct(type) or type.get_field_index(part) < 0:
-            return None
-        type = type.field(part).type
-    return first
 
 
 def _parquet_rows(file: Any, name: str, columns: Columns) -> Iterator[TableRows]:
     import pyarrow as pa
 
-    tops = (_top_level(file.schema_arrow, column) for column in (*columns.required, *columns.optional))
-    wanted = list(dict.fromkeys(top for top in tops if top is not None))
+    paths = (column_path(file.schema_arrow, column) for column in (*columns.required, *columns.optional))
+    wanted = list(dict.fromkeys(path[0] for path in paths if path is not None))
     row = 1
     try:
         for batch in file.iter_batches(_BATCH_ROWS, columns=wanted):

@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 from parakh.expressions.kernels import inlined, kernel
 from parakh.expressions.types import NULL_WORD
 
-__all__ = ["FULL", "Strings", "bytes_equal", "hash_bytes", "intern_bytes", "load_word", "mix"]
+__all__ = ["FULL", "Strings", "bytes_equal", "copy_spans", "hash_bytes", "intern_bytes", "load_word", "mix"]
 
 FULL = -2
 """What `intern_bytes` answers where the text is new and there is no room for it."""
@@ -139,6 +139,14 @@ def bytes_equal(left: Any, left_start: Any, right: Any, right_start: Any, length
             return False
         index += 1
     return True
+
+
+@kernel
+def copy_spans(buffer: Any, starts: Any, lengths: Any, places: Any, out: Any) -> None:
+    """Copy spans of one uint8 array to places of another, one for each element of `starts`."""
+    for index in range(starts.shape[0]):
+        for byte in range(lengths[index]):
+            out[places[index] + byte] = buffer[starts[index] + byte]
 
 
 @inlined
