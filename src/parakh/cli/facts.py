@@ -96,9 +96,7 @@ class _Reader:
                 stop = min(start + _ROWS, chunk.count)
                 decoded = chunk.decode(self._decoder, start, stop, words, 0)
                 status, held = np.empty(decoded.count, np.uint8), np.empty(decoded.count, np.int64)
-                ids.admit(
-                    decoded.id_hi, decoded.id_lo, decoded.digest, decoded.times, decoded.problem == 0, status, held
-                )
+                ids.admit(decoded.id_hi, decoded.id_lo, decoded.digest, decoded.problem == 0, status, held)
                 new = np.flatnonzero(status == NEW)
                 amount.append(self._column(self._money, words, new))
                 keys.append(np.stack([self._column(item.name, words, new) for item in self._carriers], axis=1)

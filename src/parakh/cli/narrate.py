@@ -281,7 +281,7 @@ class _Watch:
             digest[span], times[span] = part.decoded.digest, part.decoded.times
             good[span] = part.decoded.problem == 0
         status, held = np.empty(rows.size, np.uint8), np.empty(rows.size, np.int64)
-        self._ids.admit(high[rows], low[rows], digest[rows], times[rows], good[rows], status, held)
+        self._ids.admit(high[rows], low[rows], digest[rows], good[rows], status, held)
         new = status == NEW
         clock = np.maximum.accumulate(np.where(new, times[rows], NULL_WORD)) if count else times[rows]
         before = np.maximum(np.concatenate([[NULL_WORD], clock[:-1]]), self._clock_us) if rows.size else clock

@@ -88,7 +88,7 @@ class Admission:
         ok = problem == 0
         status = np.empty(entries.size, np.uint8)
         held = np.empty(entries.size, np.int64)
-        accepted = self.ids.admit(id_hi, id_lo, digest, times, ok, status, held)
+        accepted = self.ids.admit(id_hi, id_lo, digest, ok, status, held)
         kinds = batch.kinds if entries.size == batch.count else batch.kinds[entries]
         if accepted < status.size:
             refused = np.flatnonzero(status != NEW)

@@ -1,6 +1,6 @@
 """Which events were seen before: ids as 128-bit hashes, each with its body's digest, so that none is decided twice.
 
-Rows are dense (id, digest, time: 32 bytes), in the order of acceptance; a table of 32-bit row numbers finds them. Other
+Rows are dense (id and digest: 24 bytes), in the order of acceptance; a table of 32-bit row numbers finds them. Other
 stages keep what they hold of an event under the same row number.
 """
 
@@ -20,7 +20,7 @@ REFUSED, NEW, DUPLICATE, CONFLICT = range(4)
 """What `admit` answers: not asked about; accepted; the same body again; the same id with another body."""
 
 _MOST_ROWS = 2**31 - 2
-_HIGH, _LOW, _DIGEST, _TIME = range(4)
+_HIGH, _LOW, _DIGEST, _WORDS = range(4)
 
 
 @kernel
@@ -39,7 +39,7 @@ def _place(rows: Any, table: Any, high: Any, low: Any) -> Any:
 
 @kernel
 def _admit(
-    id_hi: Any, id_lo: Any, digest: Any, times: Any, ok: Any, status: Any, held: Any, rows: Any, table: Any, count: Any
+    id_hi: Any, id_lo: Any, digest: Any, ok: Any, status: Any, held: Any, rows: Any, table: Any, count: Any
 ) -> Any:
     for index in range(id_hi.shape[0]):
         if not ok[index]:
@@ -53,7 +53,7 @@ def _admit(
         else:
             row = count
             rows[row, _HIGH], rows[row, _LOW] = high, low
-            rows[row, _DIGEST], rows[row, _TIME] = np.int64(digest[index]), times[index]
+            rows[row, _DIGEST] = np.int64(digest[index])
             table[slot] = row
             count += 1
             status[index] = NEW
@@ -79,14 +79,14 @@ def _fill(rows: Any, count: Any, table: Any) -> None:
 
 
 @kernel
-def _forget(rows: Any, count: Any, before: Any, moved: Any) -> Any:
+def _forget(rows: Any, count: Any, gone: Any, moved: Any) -> Any:
     kept = 0
     for row in range(count):
-        if rows[row, _TIME] < before:
+        if gone[row]:
             moved[row] = -1
             continue
         if kept != row:
-            for item in range(4):
+            for item in range(_WORDS):
                 rows[kept, item] = rows[row, item]
         moved[row] = kept
         kept += 1
@@ -99,7 +99,7 @@ class IdIndex:
     >>> index = IdIndex()
     >>> status, held = np.empty(3, np.uint8), np.empty(3, np.int64)
     >>> ids, digest = np.array([7, 8, 7], np.uint64), np.array([1, 1, 1], np.uint64)
-    >>> index.admit(ids, ids, digest, np.zeros(3, np.int64), np.ones(3, np.bool_), status, held)
+    >>> index.admit(ids, ids, digest, np.ones(3, np.bool_), status, held)
     2
     >>> status.tolist(), held.tolist(), len(index)
     ([1, 1, 2], [0, 1, 0], 2)
@@ -108,7 +108,7 @@ class IdIndex:
     __slots__ = ("_count", "_rows", "_table")
 
     def __init__(self) -> None:
-        self._rows = np.empty((1 << 10, 4), np.int64)
+        self._rows = np.empty((1 << 10, _WORDS), np.int64)
         self._table = np.full(1 << 11, -1, np.int32)
         self._count = 0
 
@@ -120,17 +120,11 @@ class IdIndex:
         """Bytes held, including the room for growth."""
         return self._rows.nbytes + self._table.nbytes
 
-    @property
-    def times(self) -> npt.NDArray[np.int64]:
-        """Event time of each held row."""
-        return self._rows[: self._count, _TIME]
-
     def admit(
         self,
         id_hi: npt.NDArray[np.uint64],
         id_lo: npt.NDArray[np.uint64],
         digest: npt.NDArray[np.uint64],
-        times: npt.NDArray[np.int64],
         ok: npt.NDArray[np.bool_],
         status: npt.NDArray[np.uint8],
         held: npt.NDArray[np.int64],
@@ -144,7 +138,7 @@ class IdIndex:
         self._reserve(id_hi.shape[0])
         before = self._count
         self._count = int(
-            _admit(id_hi, id_lo, digest, times, ok, status, held, self._rows, self._table, self._count)
+            _admit(id_hi, id_lo, digest, ok, status, held, self._rows, self._table, self._count)
         )  # fmt: skip
         return self._count - before
 
@@ -154,10 +148,10 @@ class IdIndex:
         _find(id_hi, id_lo, out, self._rows, self._table)
         return out
 
-    def forget(self, before_us: int) -> npt.NDArray[np.int64]:
-        """Drop the ids of events before a time; answers the new row of each old one, -1 if it was dropped."""
+    def forget(self, gone: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """Drop the rows that are `gone`; answers the new row of each old one, -1 if it was dropped."""
         moved = np.empty(self._count, np.int64)
-        self._count = int(_forget(self._rows, self._count, before_us, moved))
+        self._count = int(_forget(self._rows, self._count, gone, moved))
         spare = self._rows.shape[0] - self._count
         if spare > self._count and spare > 1 << 16:
             self._rows = self._rows[: max(self._count * 5 // 4, 1 << 10)].copy()
@@ -173,8 +167,8 @@ class IdIndex:
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> IdIndex:
         """The index that `arrays` was taken from."""
         rows = np.ascontiguousarray(arrays["rows"], np.int64)
-        if rows.ndim != 2 or rows.shape[1] != 4:
-            raise ValueError("a snapshot's ids are rows of four words")
+        if rows.ndim != 2 or rows.shape[1] != _WORDS:
+            raise ValueError(f"a snapshot's ids are rows of {_WORDS} words")
         self = cls()
         self._reserve(rows.shape[0])
         self._rows[: rows.shape[0]] = rows
@@ -187,10 +181,8 @@ class IdIndex:
         if needed > self._rows.shape[0]:
             if needed > _MOST_ROWS:
                 raise MemoryError(f"more than {_MOST_ROWS} event ids in one index")
-            # A quarter more at a time: rows are copied in no time, and doubling would cost 64 bytes an id.
-            rows = np.empty((max(needed, self._rows.shape[0] * 5 // 4), 4), np.int64)
-            rows[: self._count] = self._rows[: self._count]
-            self._rows = rows
+            # An eighth more at a time, in place: doubling would cost 48 bytes an id, and copying as much for a moment.
+            self._rows.resize((max(needed, self._rows.shape[0] * 9 // 8), _WORDS), refcheck=False)
         if 4 * needed > 3 * self._table.shape[0]:
             self._table = np.full(_table_size(needed), -1, np.int32)
             _fill(self._rows, self._count, self._table)
