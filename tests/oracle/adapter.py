@@ -125,7 +125,8 @@ def _label(engine: Engine, entry: LabelEntry) -> LabelRows:
 
 def decided(decisions: Decisions, strings: Strings) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(event type, id, answer) of each decision, in log order; values exact, as the oracle has them."""
-    from parakh.decisions.policy import LATE, OVERFLOW
+    from parakh.decisions.policy import LATE
+    from parakh.expressions.instructions import OVERFLOW
 
     found: dict[int, tuple[str, str, dict[str, Any]]] = {}
     for part in decisions.parts:

@@ -10,7 +10,8 @@ import pytest
 
 from oracle.decisions import SEVERITY, BandSays, Outcome, RuleSays, decide
 from parakh.decisions.definition import Band, Policy
-from parakh.decisions.policy import DEGRADED, OVERFLOW, Judge
+from parakh.decisions.policy import DEGRADED, Judge
+from parakh.expressions.instructions import OVERFLOW
 from parakh.expressions.types import NULL_WORD
 from parakh.rules import definition as rules_definition
 

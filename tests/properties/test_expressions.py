@@ -18,9 +18,10 @@ from oracle.expressions import Row, Tree, evaluate, render
 from parakh.errors import ExpressionError
 from parakh.expressions.check import Scope, TableType, check
 from parakh.expressions.columns import Layout
+from parakh.expressions.instructions import OVERFLOW
 from parakh.expressions.lists import ListIndex, TableIndex
 from parakh.expressions.parse import parse
-from parakh.expressions.program import OVERFLOW, ProgramBuilder, References
+from parakh.expressions.program import ProgramBuilder, References
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import BOOLEAN, INTEGER, NUMBER, STRING, TIMESTAMP, Type, money
 from parakh.expressions.values import from_word, timestamp_us, to_word

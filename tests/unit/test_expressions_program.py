@@ -11,9 +11,10 @@ import pytest
 from parakh.expressions import remembered
 from parakh.expressions.check import Scope, TableType, check
 from parakh.expressions.columns import Layout
+from parakh.expressions.instructions import OVERFLOW
 from parakh.expressions.lists import ListIndex, TableIndex
 from parakh.expressions.pool import Pool
-from parakh.expressions.program import OVERFLOW, Program, ProgramBuilder, References
+from parakh.expressions.program import Program, ProgramBuilder, References
 from parakh.expressions.strings import Strings
 from parakh.expressions.texts import Pattern, lower, upper
 from parakh.expressions.types import BOOLEAN, INTEGER, NULL_WORD, NUMBER, STRING, TIMESTAMP, Type

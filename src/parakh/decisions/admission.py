@@ -82,9 +82,7 @@ class Admission:
             entries = np.flatnonzero(batch.kinds != LABEL)
             rows = batch.rows[entries].astype(np.int64)
             names = ("problem", "id_hi", "id_lo", "digest", "times")
-            problem, id_hi, id_lo, digest, times = (
-                _joined([getattr(part.decoded, name) for part in batch.parts])[rows] for name in names
-            )
+            problem, id_hi, id_lo, digest, times = (batch.column(name)[rows] for name in names)
         ok = problem == 0
         status = np.empty(entries.size, np.uint8)
         held = np.empty(entries.size, np.int64)
@@ -142,7 +140,3 @@ def _run_clock(times: Any, clock: Any, lateness: Any, clocks: Any, late: Any) ->
         clock = max(clock, times[index])
         clocks[index] = clock
     return count
-
-
-def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate(arrays) if arrays else np.empty(0, np.int64)

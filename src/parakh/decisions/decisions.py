@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Decision", "Decisions"]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OUTCOMES = tuple(outcome.word for outcome in Outcome)
 
 
@@ -153,7 +154,7 @@ class Decision:
 
     @property
     def event_time(self) -> datetime:
-        return datetime.fromtimestamp(int(self._part.event_time_us[self._row]) / 1e6, UTC)
+        return _EPOCH + timedelta(microseconds=int(self._part.event_time_us[self._row]))
 
     @property
     def outcome(self) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +17,23 @@ from numpy.typing import NDArray
 from parakh.decisions.admission import Admission, Admitted, Counts
 from parakh.decisions.decisions import Decision, Decisions
 from parakh.decisions.definition import ProjectLike
+from parakh.decisions.history import History
 from parakh.decisions.labelling import Labelling, Placed
 from parakh.decisions.parts import Part
 from parakh.decisions.plan import Plan, TypePlan, compile_intake, compile_plan
 from parakh.decisions.policy import DEGRADED, LATE
 from parakh.decisions.tables import arrow_schema
-from parakh.errors import InputError, ProjectError, StateLimitError
+from parakh.errors import InputError, Problem, ProjectError, StateLimitError
 from parakh.events.ids import IdIndex
 from parakh.events.labels import LabelRows, LabelSchema, read_labels
 from parakh.events.merge import LABEL, EventPart, LogBatch, Merger, Stream
 from parakh.events.quarantine import Quarantine
 from parakh.events.readers import lines_of
 from parakh.events.reasons import Reason
-from parakh.events.sources import Columns, memory_source, open_source
+from parakh.events.sources import Columns, Source, memory_source, open_source
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD
-from parakh.features.labels import null_word
-from parakh.features.reads import key_fields
-from parakh.features.state import Entries, FeatureState
+from parakh.features.state import FeatureState
 
 __all__ = ["Counts", "Decision", "Decisions", "Engine"]
 
@@ -79,6 +77,7 @@ class Engine:
             compile_intake(project.definitions, self.strings, started_us=started_us),
         )
         self.state = FeatureState(self.plan.intake.features)
+        self.history = History(self.state, self.plan.intake)
         self.quarantine = quarantine or Quarantine()
         self.admission = Admission(project.definitions.settings.lateness_us, self.quarantine)
         self.labelling = Labelling(project.definitions.settings.lateness_us)
@@ -132,8 +131,6 @@ class Engine:
         """
         intake = self.plan.intake
         if not intake.serves(project.definitions):
-            from parakh.errors import Problem
-
             what = "events, features or settings differ: their history must be built from the log"
             raise ProjectError((Problem(what, hint="replay the events with the new project"),))
         intake.refer(project.definitions)
@@ -192,14 +189,12 @@ class Engine:
         if not batch.labels.count and not len(self.labelling):
             return None
         entries = np.flatnonzero(batch.kinds == LABEL)
-        id_hi = _joined([part.decoded.id_hi for part in batch.parts])[admitted.rows]
-        id_lo = _joined([part.decoded.id_lo for part in batch.parts])[admitted.rows]
         placed = self.labelling.place(
             batch.labels.take(batch.rows[entries]),
             entries,
             self.ids,
             new_entries=admitted.entries,
-            new_ids=(id_hi, id_lo),
+            new_ids=(batch.column("id_hi")[admitted.rows], batch.column("id_lo")[admitted.rows]),
             clocks=admitted.clocks,
             first_clock=admitted.clock_before_us,
         )
@@ -215,7 +210,7 @@ class Engine:
         """The windows, as long as there is room for them."""
         try:
             if self.full is None:
-                self._read_windows(admitted, placed)
+                self.history.read(self.words, self._flags, admitted, placed)
         except StateLimitError as error:
             if not self._live:
                 raise
@@ -226,65 +221,7 @@ class Engine:
         for plan in self.plan.types:
             mine = admitted.rows[admitted.kinds == plan.index]
             for column in plan.features:
-                self.words[column.slot, mine] = null_word(column.type)
-
-    def _read_windows(self, admitted: Admitted, placed: Placed | None) -> None:
-        """Every feature of every new event, into the frame; labels act at their places between."""
-        if placed is None:
-            entries = Entries.of(admitted.kinds, admitted.rows, admitted.times, late=admitted.late, held=admitted.held)
-            self.state.process(self.words, self._flags, entries)
-            return
-        # What a label about a key is about depends on the events before it: the batch is cut there.
-        cuts = [0, *placed.order[placed.held < 0].tolist(), 2 * int(max(admitted.entries.max(initial=0), 0)) + 2]
-        cuts[-1] = max(cuts[-1], int(placed.order.max()) + 1)
-        for low, high in pairwise(cuts):
-            events = (2 * admitted.entries >= low) & (2 * admitted.entries < high)
-            labels = (placed.order >= low) & (placed.order < high)
-            self._process(admitted, events, placed, np.flatnonzero(labels))
-
-    def _process(self, admitted: Admitted, events: NDArray[np.bool_], placed: Placed, which: NDArray[np.int64]) -> None:
-        labels = placed.labels.take(which)
-        held, number = self._about(labels, placed.held[which])
-        updates = self.state.label_updates(
-            types=labels.event_type[number].astype(np.int64),
-            labels=labels.label[number].astype(np.int64),
-            held=held,
-            ranks=labels.rank[number].astype(np.int64),
-            values=labels.value[number],
-        )
-        count = int(held.size)
-        order = np.concatenate([2 * admitted.entries[events], placed.order[which][number]])
-        # At one place a label stands before nothing else: an entry is an event or a label, or labels after an event.
-        sort = np.argsort(order, kind="stable")
-        zeros = np.zeros(count, np.int64)
-        entries = Entries.of(
-            np.concatenate([admitted.kinds[events].astype(np.int64), np.full(count, Entries.LABEL)])[sort],
-            np.concatenate([admitted.rows[events], np.arange(count)])[sort],
-            np.concatenate([admitted.times[events], zeros])[sort],
-            late=np.concatenate([admitted.late[events], zeros.astype(np.bool_)])[sort],
-            held=np.concatenate([admitted.held[events], zeros - 1])[sort],
-        )
-        self.state.process(self.words, self._flags, entries, updates)
-
-    def _about(self, labels: LabelRows, held: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The held events that labels are about, and the number of the label for each."""
-        if not labels.count or (held >= 0).all():
-            return held, np.arange(labels.count)
-        rows: list[NDArray[np.int64]] = []
-        numbers: list[NDArray[np.int64]] = []
-        for number, row in enumerate(held.tolist()):
-            found = np.array([row])
-            if row < 0:
-                event = self.plan.types[labels.event_type[number]].event
-                entity = self.plan.definitions.entity(self._label_entities[labels.entity[number]])
-                ways = key_fields(entity, event)
-                code = int(labels.key[number])
-                found = np.unique(
-                    _joined([self.state.held_with_key(int(labels.event_type[number]), way, code) for way in ways])
-                )
-            rows.append(found)
-            numbers.append(np.full(found.size, number))
-        return _joined(rows).astype(np.int64), _joined(numbers).astype(np.int64)
+                self.words[column.slot, mine] = column.type.null_word
 
     def _decide(self, part: EventPart, batch: LogBatch, admitted: Admitted) -> Part | None:
         plan = self.plan.types[part.type_index]
@@ -359,7 +296,6 @@ class Engine:
         self._unknown = np.full(self.batch_size, np.nan)
         self._decided_kinds = np.zeros(256, np.int64)
         self._decided_kinds[[item.index for item in self.plan.types if item.decided]] = 1
-        self._label_entities = tuple(entity.name for entity in self.plan.definitions.entities)
         self._schema = self.schema
 
     def _bound(self) -> None:
@@ -398,8 +334,7 @@ class Engine:
         if isinstance(events, str | Path) or (isinstance(events, Sequence) and events and isinstance(events[0], Path)):
             source = open_source(events, Columns.of(plan.event))
         elif isinstance(events, bytes | bytearray | memoryview):
-            source = memory_source([], event_type)
-            source._chunks = iter([lines_of(event_type, bytes(events))])
+            source = Source(iter([lines_of(event_type, bytes(events))]), event_type, None)
         else:
             source = memory_source(events, event_type, Columns.of(plan.event))
         return Stream(plan.index, plan.decoder, source)
@@ -408,13 +343,8 @@ class Engine:
         """Labels from a file or from memory, ordered by when they became known; bad ones go to quarantine."""
         if labels is None:
             return None
-        settings = self.plan.definitions.settings
-        schema = LabelSchema(self.plan.definitions.events, self._label_entities, settings.label_sources)
+        intake = self.plan.intake
+        entities = tuple(entity.name for entity in intake.entities)
+        schema = LabelSchema(intake.events, entities, intake.settings.label_sources)
         source = labels if isinstance(labels, str | Path) else memory_source(labels, "labels")
-        return read_labels(source, schema, self.strings, self.quarantine, earliest_us=settings.earliest_us)
-
-
-def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    if not arrays:
-        return np.empty(0, np.int64)
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return read_labels(source, schema, self.strings, self.quarantine, earliest_us=intake.settings.earliest_us)

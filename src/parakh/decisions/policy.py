@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parakh.decisions.definition import Policy
+from parakh.expressions.instructions import OVERFLOW
 from parakh.expressions.kernels import kernel
 from parakh.expressions.types import NULL_WORD
 from parakh.rules.definition import Mode, Rule
 
-__all__ = ["DEGRADED", "FLAG_NAMES", "LATE", "OVERFLOW", "Judge", "Judgement"]
+__all__ = ["DEGRADED", "FLAG_NAMES", "LATE", "Judge", "Judgement"]
 
-OVERFLOW = 1
 LATE = 2
 DEGRADED = 4
-"""Bits of a row's flags: a sum left 64 bits; too late for its windows; the fallback stood in for a score."""
+"""Bits of a row's flags beside OVERFLOW: too late for its windows; the fallback stood in for a score."""
 
 FLAG_NAMES = ((LATE, "late"), (DEGRADED, "degraded"), (OVERFLOW, "overflow"))
 

@@ -115,6 +115,13 @@ class LogBatch:
     def count(self) -> int:
         return int(self.kinds.shape[0])
 
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """An array of `Decoded` for the whole frame: entry i belongs to the event in row i."""
+        if not self.parts:
+            return np.empty(0, np.int64)
+        columns = [getattr(part.decoded, name) for part in self.parts]
+        return columns[0] if len(columns) == 1 else np.concatenate(columns)
+
     @classmethod
     def of_chunk(cls, type_index: int, decoder: Decoder, chunk: Chunk, words: npt.NDArray[np.int64]) -> LogBatch:
         """The events of one chunk alone, decoded into the first rows of a frame: what a live engine takes."""

@@ -16,7 +16,7 @@ from parakh.expressions import instructions as op
 from parakh.expressions.calls import DATE_UNITS
 from parakh.expressions.columns import Layout
 from parakh.expressions.execution import Program
-from parakh.expressions.instructions import CHUNK, OVERFLOW, WIDTH
+from parakh.expressions.instructions import CHUNK, WIDTH
 from parakh.expressions.lists import ListIndex, TableIndex
 from parakh.expressions.pool import Pool, Words
 from parakh.expressions.remembered import Memory, text_function
@@ -25,7 +25,7 @@ from parakh.expressions.types import NULL_WORD, Kind
 from parakh.expressions.values import Dictionary
 from parakh.expressions.zones import Zone
 
-__all__ = ["OVERFLOW", "Program", "ProgramBuilder", "References"]
+__all__ = ["Program", "ProgramBuilder", "References"]
 
 
 @dataclass(slots=True)
