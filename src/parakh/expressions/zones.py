@@ -21,7 +21,8 @@ Times = npt.NDArray[np.int64]
 
 _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
-_FIRST, _DAILY, _LAST = -2_208_988_800, 915_148_800, 4_133_980_800  # 1900, 1999, 2101 in seconds
+_FIRST, _LAST = -2_208_988_800, 4_133_980_800  # 1900 and 2101 in seconds
+_WEEK = 7 * 86_400  # no zone has changed twice within one and come back to where it was
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,8 +40,7 @@ def _transitions(name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     offsets = [offset(_FIRST)]
     if offset(_LAST) == offsets[0] and name == "UTC":
         return (), (0,)
-    probes = [*range(_FIRST, _DAILY, 7 * 86_400), *range(_DAILY, _LAST, 86_400)]
-    for low, high in itertools.pairwise(probes):
+    for low, high in itertools.pairwise(range(_FIRST, _LAST + _WEEK, _WEEK)):
         while (after := offset(high)) != offsets[-1]:
             first, last = low, high
             while last - first > 1:
