@@ -23,7 +23,7 @@ from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD, Kind, Type
 from parakh.rules.definition import Mode, Outcome
 
-__all__ = ["DecisionSchema", "Reason", "Record", "Writer", "feature_values", "major_units", "read_record", "value_of"]
+__all__ = ["DecisionSchema", "Reason", "Record", "Writer", "feature_values", "read_record", "value_of"]
 
 MODEL_REASONS = 5
 """A record names at most this many of a model's inputs, those that moved the score most."""
@@ -152,11 +152,6 @@ class Writer:
         return self._out, offsets
 
 
-def major_units(minor: int, digits: int) -> float | int:
-    """Money as people write it; exact to the last bit of a float64."""
-    return minor if digits == 0 else minor / 10**digits
-
-
 def value_of(word: int, type: Type, strings: Strings) -> Any:
     """A column's word as a Python value: None for NULL, money in major units, text for strings."""
     if type.kind is Kind.STRING:
@@ -172,7 +167,7 @@ def _value(word: int, type: Type) -> Any:
         return None
     if type.kind is Kind.BOOLEAN:
         return bool(word)
-    return major_units(word, type.digits) if type.kind is Kind.MONEY else word
+    return word / 10**type.digits if type.digits else word
 
 
 @kernel

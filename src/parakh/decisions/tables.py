@@ -16,7 +16,7 @@ from parakh.expressions.strings import Strings, copy_spans
 from parakh.expressions.types import NULL_WORD, Kind, Type
 from parakh.rules.definition import Mode, Outcome
 
-__all__ = ["BASE_COLUMNS", "arrow_column", "arrow_schema", "part_table"]
+__all__ = ["BASE_COLUMNS", "arrow_schema", "part_table"]
 
 _OUTCOMES = tuple(outcome.word for outcome in Outcome)
 _CODES = pa.list_(pa.string())
@@ -55,7 +55,7 @@ def part_table(part: Part, schema: pa.Schema, strings: Strings) -> pa.Table:
     }
     for number, column in enumerate(part.schema.features):
         if column.name in schema.names:
-            columns[column.name] = arrow_column(part.words[number], column.type, strings)
+            columns[column.name] = _column(part.words[number], column.type, strings)
     arrays = [
         columns[item.name].cast(item.type) if item.name in columns else pa.nulls(len(part), item.type)
         for item in schema
@@ -87,7 +87,7 @@ def _arrow_type(type: Type) -> pa.DataType:
     return types[type.kind]
 
 
-def arrow_column(words: NDArray[np.int64], type: Type, strings: Strings) -> pa.Array:
+def _column(words: NDArray[np.int64], type: Type, strings: Strings) -> pa.Array:
     """A column of words as an Arrow array; money as a decimal in major units."""
     if type.is_float:
         return _numbers(words.view(np.float64))

@@ -326,11 +326,6 @@ def _store_words(
 def _close_rows(fields: Any, words: Any, labels: Any, out: Any, first_row: Any, meta: Any) -> Any:
     unsure = 0
     for index in range(out.shape[1]):
-        problem = out[PROBLEM, index]
-        if problem == 0:
-            problem = close_row(out, index, meta)
-        if problem != 0:
-            clear_row(fields, words, labels, out, first_row + index, index)
-            out[PROBLEM, index] = problem
-            unsure += problem == UNSURE
+        sure = out[PROBLEM, index] != UNSURE
+        unsure += close_row(fields, words, labels, out, first_row + index, index, meta, sure)
     return unsure

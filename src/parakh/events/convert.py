@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from parakh.events.reasons import Reason, Refused
 from parakh.expressions.types import Kind, Type
 
-__all__ = ["Parsed", "convert", "convert_text", "find_path", "parse_json"]
+__all__ = ["Parsed", "convert", "find_path", "parse_json"]
 
 _GREATEST = 2**63 - 1
 _WHOLE_FLOAT = 2**53
@@ -92,7 +92,7 @@ def convert(value: object, type: Type) -> int | float | str | None:
             except UnicodeEncodeError:
                 raise Refused(Reason.BAD_UTF8) from None
             return value
-        return convert_text(value, type)
+        return _from_text(value, type)
     if isinstance(value, bytes):
         try:
             return convert(value.decode(), type)
@@ -120,7 +120,7 @@ def convert(value: object, type: Type) -> int | float | str | None:
     raise Refused(Reason.WRONG_TYPE)
 
 
-def convert_text(text: str, type: Type) -> int | float | None:
+def _from_text(text: str, type: Type) -> int | float | None:
     """A value that was written as text (a cell of CSV, a JSON string) for a field that is not a string."""
     text = text.strip(" \t")
     if type.kind is Kind.BOOLEAN:

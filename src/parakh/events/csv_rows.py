@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from parakh.events.fields import PROBLEM, TEXT, UNSURE, clear_row, close_row, store
+from parakh.events.fields import TEXT, clear_row, close_row, store
 from parakh.events.scalars import valid_utf8
 from parakh.events.schema import KIND, KIND_NUMBERS
 from parakh.expressions.kernels import kernel
@@ -165,11 +165,5 @@ def decode_cells(
                     )
                 )  # fmt: skip
             field += 1
-        problem = np.int64(UNSURE)
-        if sure:
-            problem = close_row(out, index, meta)
-        if problem != 0:
-            clear_row(fields, words, labels, out, row, index)
-            out[PROBLEM, index] = problem
-            unsure += problem == UNSURE
+        unsure += close_row(fields, words, labels, out, row, index, meta, sure)
     return unsure

@@ -66,11 +66,21 @@ def clear_row(fields: Any, words: Any, labels: Any, out: Any, row: Any, index: A
 
 
 @inlined
-def close_row(out: Any, index: Any, meta: Any) -> Any:
-    """The problem of an event whose every value was read: no id, no time, or a time out of bounds; 0 if none.
+def close_row(fields: Any, words: Any, labels: Any, out: Any, row: Any, index: Any, meta: Any, sure: Any) -> Any:
+    """End an event, every value of which was read if `sure`; answers 1 where it is UNSURE, else 0.
 
-    `meta`: earliest and latest time (us), whether the type has an id.
+    One that has a problem has no values. `meta`: earliest and latest time (us), whether the type has an id.
     """
+    problem = _problem(out, index, meta) if sure else np.int64(UNSURE)
+    if problem != 0:
+        clear_row(fields, words, labels, out, row, index)
+        out[PROBLEM, index] = problem
+    return np.int64(problem == UNSURE)
+
+
+@inlined
+def _problem(out: Any, index: Any, meta: Any) -> Any:
+    """Of an event whose every value was read: no id, no time, or a time out of bounds; 0 if none."""
     if meta[2] != 0 and out[ID_LENGTH, index] <= 0:
         return _MISSING_ID
     time = out[TIME, index]

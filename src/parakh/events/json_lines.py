@@ -14,10 +14,8 @@ from parakh.events.fields import (
     FALSE,
     NULL,
     NUMBER,
-    PROBLEM,
     TEXT,
     TRUE,
-    UNSURE,
     clear_row,
     close_row,
     store,
@@ -258,11 +256,5 @@ def decode_json(
                     field = fields[field, NEXT]
         while position < end and _SPACE[buffer[position]]:
             position += 1
-        problem = np.int64(UNSURE)
-        if sure and position == end:
-            problem = close_row(out, index, meta)
-        if problem != 0:
-            clear_row(fields, words, labels, out, row, index)
-            out[PROBLEM, index] = problem
-            unsure += problem == UNSURE
+        unsure += close_row(fields, words, labels, out, row, index, meta, sure and position == end)
     return unsure

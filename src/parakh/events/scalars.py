@@ -14,7 +14,7 @@ import numpy.typing as npt
 from parakh.expressions.kernels import kernel
 
 __all__ = [
-    "DAY_US", "days_from_civil", "epoch_us", "number_bits", "read_time", "scaled", "scan_number",
+    "DAY_US", "epoch_us", "number_bits", "read_time", "scaled", "scan_number",
     "utf8_size", "valid_utf8",
 ]  # fmt: skip
 
@@ -204,7 +204,7 @@ def epoch_us(word: Any) -> Any:
 
 
 @kernel
-def days_from_civil(year: Any, month: Any, day: Any) -> Any:
+def _days_from_civil(year: Any, month: Any, day: Any) -> Any:
     """Days from 1970-01-01 to a date of the Gregorian calendar."""
     if month <= 2:
         year -= 1
@@ -237,7 +237,7 @@ def read_time(buffer: Any, start: Any, end: Any) -> Any:
         last = 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
     if day > last:
         return failed
-    time = days_from_civil(year, month, day) * DAY_US
+    time = _days_from_civil(year, month, day) * DAY_US
     if end - start == 10:
         return True, time
     if end - start < 16 or buffer[start + 13] != 58:

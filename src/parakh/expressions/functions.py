@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["AGGREGATES", "FUNCTIONS", "INSTEAD", "Function"]
+__all__ = ["AGGREGATES", "FUNCTIONS", "INSTEAD"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from parakh.expressions.pool import Pool, Words
 from parakh.expressions.types import NULL_WORD, Type
 from parakh.expressions.values import Dictionary, Value, to_word
 
-__all__ = ["ALWAYS", "NEVER", "Entry", "ListIndex", "TableIndex"]
+__all__ = ["Entry", "ListIndex", "TableIndex"]
 
 ALWAYS = NULL_WORD + 1
 """`since` of an entry that holds from the beginning."""

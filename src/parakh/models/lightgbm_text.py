@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 from parakh.errors import ModelError
 
@@ -25,6 +26,7 @@ ZERO_THRESHOLD = 1.0000000180025095e-35  # LightGBM's kZeroThreshold, a float32:
 CATEGORICAL = 1  # bit of decision_type
 DEFAULT_LEFT = 2  # bit of decision_type; bits 2 and 3 say what counts as missing: 0 nothing, 1 zero, 2 NaN
 
+_Number = TypeVar("_Number", int, float)
 _RETRAIN = "train it as binary, cross_entropy or regression, and save it with Booster.save_model"
 
 
@@ -273,7 +275,7 @@ def _floats(key: str, text: str, count: int | None = 1, *, infinite: bool = Fals
     return numbers
 
 
-def _numbers(key: str, text: str, count: int | None, code: str, read: Callable[[str], float]) -> array:  # type: ignore[type-arg]
+def _numbers(key: str, text: str, count: int | None, code: str, read: Callable[[str], _Number]) -> array[_Number]:
     words = text.split()
     if count is not None and len(words) != count:
         raise ModelError(f"{key} must have {count} numbers and has {len(words)}")

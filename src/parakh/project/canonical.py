@@ -16,19 +16,21 @@ from parakh.decisions.definition import Definitions
 from parakh.errors import SourceText
 from parakh.models.definition import Model
 
-__all__ = ["Memo", "definition_digest", "finish", "hash_of", "plain"]
+__all__ = ["Memo", "finish", "plain"]
 
 _T = TypeVar("_T")
 
 _LEFT_OUT: dict[type, tuple[str, ...]] = {Model: ("file",)}
-
 
 Memo = dict[int, tuple[Any, Any, bytes]]
 """What was made of a definition before: its identity -> itself (so that the identity stays its own), plain, digest."""
 
 
 def finish(definitions: Definitions, before: Memo | None = None) -> tuple[Definitions, str, Memo]:
-    """The definitions with plain texts, their hash (`hash_of`), and a memo with which a next time costs less."""
+    """The definitions with plain texts, their hash, and a memo with which a next time costs less.
+
+    The hash is SHA-256, as 64 hexadecimal digits.
+    """
     after: Memo = {}
     made: dict[str, Any] = {}
     digest = _new_hash()
@@ -41,7 +43,7 @@ def finish(definitions: Definitions, before: Memo | None = None) -> tuple[Defini
             held = (before or {}).get(id(definition))
             if held is None or held[0] is not definition:
                 whole = plain(definition)
-                held = (definition, whole, definition_digest(whole))
+                held = (definition, whole, _digest_of(whole))
             after[id(definition)] = held
             finished.append(held[1])
             digest.update(held[2])
@@ -49,16 +51,11 @@ def finish(definitions: Definitions, before: Memo | None = None) -> tuple[Defini
     return Definitions(**made), digest.hexdigest(), after
 
 
-def hash_of(definitions: Definitions) -> str:
-    """SHA-256 over all definitions, as 64 hexadecimal digits."""
-    return finish(definitions)[1]
-
-
 def _new_hash() -> hashlib._Hash:
     return hashlib.sha256(b"parakh 1\n")
 
 
-def definition_digest(definition: Any) -> bytes:
+def _digest_of(definition: Any) -> bytes:
     """SHA-256 over one definition."""
     parts = list[str]()
     _write(definition, parts)

@@ -11,10 +11,9 @@ from parakh.expressions.types import Kind, Type
 from parakh.project.values import Misread, RawValue, read_value
 from parakh.rules.definition import Rule, RuleTest, Value
 
-__all__ = ["TypedRules", "given_types", "type_given"]
+__all__ = ["TypedRules", "type_given"]
 
 _NOWHERE = Place("", 0, 0)
-
 
 TypedRules = dict[int, tuple[Rule, tuple[Type | None, ...], Rule]]
 """Rules typed before: identity of a rule -> itself, the types of what its tests give, the typed rule."""
@@ -37,7 +36,7 @@ def type_given(
     for rule in definitions.rules:
         if rule.tests:
             if rule.event_types not in types:
-                types[rule.event_types] = given_types(definitions, names, rule)
+                types[rule.event_types] = _given_types(definitions, names, rule)
             known = types[rule.event_types]
             wanted = tuple(known.get(name) for test in rule.tests for name, _ in test.given)
             held = (before or {}).get(id(rule))
@@ -55,7 +54,7 @@ def type_given(
     return replace(definitions, rules=tuple(rules)), problems
 
 
-def given_types(definitions: Definitions, names: Names, rule: Rule) -> dict[str, Type]:
+def _given_types(definitions: Definitions, names: Names, rule: Rule) -> dict[str, Type]:
     """The types of the names that a rule's tests may give."""
     known = {event.name: event for event in definitions.events}
     types = dict[str, Type]()

@@ -10,20 +10,24 @@ from parakh.simulation.fintech.world import CATEGORIES, CITIES, DAY_US, SECOND_U
 from parakh.simulation.streams import Integers, Table, concatenate, take
 
 __all__ = [
+    "APP",
     "CHANNELS",
-    "HONEST",
+    "INBOUND",
+    "ONLINE",
     "REASONS",
     "TRANSFER_CHANNELS",
+    "WEB",
     "additions",
     "changes",
     "declines",
+    "honest",
     "logins",
     "payments",
+    "transfers",
 ]
 
 Floats = npt.NDArray[np.float64]
 
-HONEST = 0
 CHANNELS = ("chip", "contactless", "swipe", "online")
 ONLINE = CHANNELS.index("online")
 REASONS = ("insufficient_funds", "wrong_cvv", "expired_card", "limit_exceeded")
@@ -145,7 +149,7 @@ def logins(rng: np.random.Generator, people: Population) -> Table:
     return concatenate([table, wrong])
 
 
-def changes(rng: np.random.Generator, people: Population, entered: Table) -> Table:
+def changes(rng: np.random.Generator, entered: Table) -> Table:
     """Password changes: now and then, a minute after a login."""
     rows = np.flatnonzero((rng.random(len(entered["time"])) < 0.02) & (entered["success"] == 1))
     table = take(entered, rows)

@@ -78,7 +78,7 @@ def _life(seed: int, customers: int, days: int) -> World:
     added, first = habits.additions(_random(seed, 4), population)
     sent = concatenate([habits.transfers(_random(seed, 5), population), first])
     crimes = frauds.commit(_random(seed, 6), population, paid, len(sent["time"]))
-    changed = habits.changes(_random(seed, 7), population, entered)
+    changed = habits.changes(_random(seed, 7), entered)
     tables = {
         "customer_opened": _openings(population),
         "login": concatenate([entered, crimes.logins.table()]),
