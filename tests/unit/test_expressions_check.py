@@ -132,3 +132,26 @@ def test_every_message_is_as_agreed() -> None:
         GOLDEN.write_text(told, encoding="utf-8")
     assert len(texts) > 60
     assert told == GOLDEN.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("day_of_week(at) = 0", "days of the week go from 1 (Monday) to 7 (Sunday): this never holds"),
+        ("hour(at) in (22, 24)", "hours go from 0 to 23: this never holds"),
+        ("hour(at) > 23", "hours go from 0 to 23: this never holds"),
+        ("hour(at) != 24", "hours go from 0 to 23: this always holds"),
+        ("tries = 2.5", "this is integer: it is never 2.5"),
+        ("amount in (5, 5.005)", "money INR has 2 decimals: it is never 5.005"),
+    ],
+)
+def test_what_a_literal_can_never_be_is_refused(text: str, said: str) -> None:
+    scope = Scope({"at": TIMESTAMP, "tries": INTEGER, "amount": money("INR")})
+    with pytest.raises(ExpressionError) as caught:
+        check(text, scope)
+    assert caught.value.message == said
+
+
+@pytest.mark.parametrize("text", ["hour(at) >= 23", "hour(at) < 24", "day_of_week(at) >= 6", "tries >= 2.5"])
+def test_what_it_can_be_is_not(text: str) -> None:
+    assert check(text, Scope({"at": TIMESTAMP, "tries": INTEGER})).type == BOOLEAN

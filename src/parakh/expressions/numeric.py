@@ -31,6 +31,10 @@ __all__ = [
 LOWEST = -(2**63) + 1
 HIGHEST = 2**63 - 1
 _EXACT = Context(prec=800)
+_RANGES = {
+    Op.HOUR: (0, 23, "hours go from 0 to 23"),
+    Op.DAY_OF_WEEK: (1, 7, "days of the week go from 1 (Monday) to 7 (Sunday)"),
+}
 _SWAPPED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "=": "=", "!=": "!="}
 _OPS = {"<": Op.LESS, "<=": Op.AT_MOST, "=": Op.EQUAL, "!=": Op.NOT_EQUAL}
 _SYMBOLS = {
@@ -118,10 +122,25 @@ def compare(checker: Checking, syntax: Syntax, operator: str, left: Node, right:
     if is_literal(left) and not is_literal(right):
         return compare(checker, syntax, _SWAPPED[operator], right, left)
     if is_literal(right) and not is_literal(left) and not left.type.is_float:
+        _possible(checker, syntax, operator, left, value(right))
         return _against_literal(operator, left, value(right))
     if left.type == right.type:
         return ordered(operator, left, right)
     return ordered(operator, to_number(left), to_number(right))
+
+
+def _possible(checker: Checking, syntax: Syntax, operator: str, operand: Node, literal: int | Decimal) -> None:
+    """Refuse a comparison that can never hold, or never fail: it was meant in another way."""
+    equality = operator in ("=", "!=")
+    if operand.op in _RANGES:
+        low, high, said = _RANGES[operand.op]
+        reached = {"<": low < literal, "<=": low <= literal, ">": literal < high, ">=": literal <= high}
+        if not reached.get(operator, low <= literal <= high):
+            checker.refuse(syntax, f"{said}: this {'always' if operator == '!=' else 'never'} holds")
+    if equality and (Fraction(literal) * 10**operand.type.digits).denominator != 1:
+        digits = operand.type.digits
+        what = f"{operand.type} has {digits} decimals" if digits else f"this is {operand.type}"
+        checker.refuse(syntax, f"{what}: it is never {literal}", "compare with <= or >=, or round")
 
 
 def ordered(operator: str, left: Node, right: Node) -> Node:
