@@ -77,6 +77,7 @@ class _Check:
         )
         for kind, names in kinds:
             self._once(names, partial("{} {!r} is defined twice".format, kind))
+        self._once(self.definitions.settings.label_sources, "label source {!r} is ranked twice in parakh.toml".format)
         self._once(
             (item.event_type for item in self.definitions.policies),
             lambda name: f"{name!r} has two policies; an event type has one",

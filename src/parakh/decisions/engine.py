@@ -315,6 +315,8 @@ class Engine:
         types = self.plan.by_name
         if name is None and len(types) == 1:
             return next(iter(types.values()))
+        if not types:
+            raise InputError("the project has no event types: there is nothing to decide on")
         if name not in types:
             listed = ", ".join(types)
             raise InputError(
