@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parakh.errors import Problem, ProjectError, SourceText
-from parakh.project.build import NamedFile, build
+from parakh.project.build import build
 from parakh.project.format import format_text
+from parakh.project.maker import NamedFile
 from parakh.project.project import Project, problems_in
 from parakh.project.settings_file import read_settings
 from parakh.project.yaml_nodes import decode, read_document, split_documents

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from parakh.decisions.definition import Band, Policy, Signals
 from parakh.errors import ExpressionError, ModelError, Problem, SourceText
@@ -15,44 +14,27 @@ from parakh.events.definition import EventType, Field, Label
 from parakh.expressions.aggregate import parse_aggregate
 from parakh.expressions.hints import closest
 from parakh.expressions.parse import is_name, parse
-from parakh.expressions.types import BOOLEAN, STRING, Kind, Type, money
+from parakh.expressions.types import BOOLEAN, Kind
 from parakh.features.definition import Aggregate, AggregateKind, Entity, FeatureDefinition
 from parakh.models.check import check_inputs, read_model
 from parakh.models.definition import Model
 from parakh.project import keys
-from parakh.project.csv_rows import CsvRows
-from parakh.project.reading import MISSING, Reading, Values
-from parakh.project.values import Misread, RawValue, instant_us, read_value
-from parakh.project.yaml_nodes import Document, Mapping
+from parakh.project.lists import ListMaker
+from parakh.project.maker import Files, Maker
+from parakh.project.reading import Reading, Values
+from parakh.project.yaml_nodes import Document, Mapping, Node
 from parakh.rules.definition import (
-    ListEntry,
     LookupTable,
     Mode,
     Outcome,
     Rule,
     RuleTest,
-    TableRow,
-    Value,
     ValueList,
 )
 
-__all__ = ["Built", "Definition", "Files", "NamedFile", "build"]
+__all__ = ["Built", "Definition", "build"]
 
 Definition = EventType | Entity | Signals | Rule | Model | Policy | ValueList | LookupTable
-
-Files = Callable[[SourceText], "NamedFile | None"]
-"""Reads a file that a definition names, beside the file it stands in; None after reporting why it cannot be read."""
-
-RESERVED_COLUMNS = ("key", "since", "until")
-"""Names that a row of a lookup table uses itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class NamedFile:
-    """A file that a definition names: its name in the project, and its bytes."""
-
-    name: str
-    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +52,10 @@ def build(document: Document, file: str, currency: str, files: Files, problems: 
     """The definition in a document. `problems` is the list that `files` reports to."""
     reading = Reading(file, document.text, plain_column=is_name)
     reading.problems = problems
-    root = document.root
+    root = _mapping_of_a_kind(document.root, reading)
     if root is None:
         return Built("", None, (*document.problems, *problems))
-    if not isinstance(root, Mapping):
-        kinds = ", ".join(keys.KINDS)
-        reading.problem("a document is a mapping that begins with its kind and name", root, hint=f"kinds are {kinds}")
-        return Built("", None, (*document.problems, *problems))
-    if not root.entries:
-        reading.problem("the document is empty", root)
-        return Built("", None, (*document.problems, *problems))
-    present = [entry.key.text for entry in root.entries]
-    kind = present[0]
-    if kind not in keys.KINDS:
-        found = next((name for name in present if name in keys.KINDS), "")
-        hint = f"put `{found}:` first" if found else closest(kind, keys.KINDS) or f"kinds are {', '.join(keys.KINDS)}"
-        reading.problem(f"a document begins with its kind; {kind!r} is none", root.entries[0].key, hint=hint)
-        return Built("", None, (*document.problems, *problems))
+    kind = root.entries[0].key.text
     name = getattr(root.entries[0].value, "text", "")
     what = f"{kind} {name!r}" if name else kind
     values = reading.record(root, keys.KINDS[kind], what)
@@ -98,16 +67,32 @@ def build(document: Document, file: str, currency: str, files: Files, problems: 
     return Built(kind, definition, (*document.problems, *problems), frozenset(reading.suspects))
 
 
-class _Builder:
-    def __init__(self, reading: Reading, currency: str, files: Files, what: str) -> None:
-        self.reading = reading
-        self.currency = currency
-        self.files = files
-        self.what = what
+def _mapping_of_a_kind(root: Node | None, reading: Reading) -> Mapping | None:
+    """The root of a document, where it is one that begins with a kind; None after reporting why it is not."""
+    if root is None:
+        return None
+    if not isinstance(root, Mapping):
+        kinds = ", ".join(keys.KINDS)
+        reading.problem("a document is a mapping that begins with its kind and name", root, hint=f"kinds are {kinds}")
+        return None
+    if not root.entries:
+        reading.problem("the document is empty", root)
+        return None
+    present = [entry.key.text for entry in root.entries]
+    kind = present[0]
+    if kind not in keys.KINDS:
+        found = next((name for name in present if name in keys.KINDS), "")
+        hint = f"put `{found}:` first" if found else closest(kind, keys.KINDS) or f"kinds are {', '.join(keys.KINDS)}"
+        reading.problem(f"a document begins with its kind; {kind!r} is none", root.entries[0].key, hint=hint)
+        return None
+    return root
 
+
+class _Builder(Maker):
     def build(self, kind: str, values: Values) -> Definition | None:
         if kind not in values:
             return None
+        lists = ListMaker(self.reading, self.currency, self.files, self.what)
         makers: dict[str, Callable[[Values], Definition | None]] = {
             "event": self._event,
             "entity": self._entity,
@@ -115,28 +100,12 @@ class _Builder:
             "rule": self._rule,
             "model": self._model,
             "policy": self._policy,
-            "list": self._list,
-            "table": self._table,
+            "list": lists.make_list,
+            "table": lists.make_table,
         }
         return makers[kind](values)
 
-    def report(self, message: str, text: object, *, hint: str = "") -> None:
-        place = text.place if isinstance(text, SourceText | Values) else None
-        shown = str(text).partition("\n")[0] if isinstance(text, str) else ""
-        self.reading.problems.append(Problem(message, place, shown, hint))
-
     # -- events and features ------------------------------------------------------------------------------------------
-
-    def _type(self, values: Values, default: Type = STRING) -> Type:
-        word = values.get("type")
-        if word is None:
-            return default
-        kind = Kind(str(word))
-        if kind is Kind.MONEY:
-            return money(str(values.get("currency", self.currency)))
-        if "currency" in values:
-            self.report(f"currency is for money; this is {kind.value}", values.get("currency"))
-        return Type(kind)
 
     @staticmethod
     def _is_money(values: Values) -> bool:
@@ -153,7 +122,7 @@ class _Builder:
             fields.append(
                 Field(
                     name=name,
-                    type=self._type(given),
+                    type=self.type_of(given),
                     entity=given.get("entity"),
                     personal=given.get("personal"),
                     source=given.get("from"),
@@ -163,7 +132,7 @@ class _Builder:
         labels = tuple(
             Label(
                 name=name,
-                type=self._type(given, BOOLEAN),
+                type=self.type_of(given, BOOLEAN),
                 source=given.get("from"),
                 description=given.get("description", ""),
             )
@@ -298,137 +267,6 @@ class _Builder:
             fallback=_outcome(values.get("fallback", "review")),
             description=values.get("description", ""),
         )
-
-    # -- lists and lookup tables --------------------------------------------------------------------------------------
-
-    def _list(self, values: Values) -> ValueList:
-        type = self._type(values)
-        entries = list[ListEntry]()
-        for given in values.get("items", ()):
-            if "value" in given:
-                value = self._listed(given.get("value"), type)
-                if value is not MISSING:
-                    entries.append(
-                        ListEntry(
-                            value=value,
-                            since_us=given.get("since"),
-                            until_us=given.get("until"),
-                            note=given.get("note", ""),
-                        )
-                    )
-                    self._ordered(given.get("since"), given.get("until"), given.get("value"))
-        for row in self._csv(values, "items", required=("value",), optional=("since", "until", "note")):
-            value = self._listed(row["value"], type)
-            since, until = self._instant(row.get("since")), self._instant(row.get("until"))
-            self._ordered(since, until, row["value"])
-            if value is not MISSING:
-                entries.append(ListEntry(value=value, since_us=since, until_us=until, note=str(row.get("note") or "")))
-        return ValueList(
-            name=values.get("list"), type=type, entries=tuple(entries), description=values.get("description", "")
-        )
-
-    def _listed(self, text: RawValue, type: Type) -> Any:
-        """A value of a list; MISSING after reporting that it is none."""
-        value = self._value(text, type)
-        if value is None:
-            self.report("a list cannot hold null", text, hint=f"nothing equals null; the text is written '{text}'")
-            return MISSING
-        return value
-
-    def _table(self, values: Values) -> LookupTable | None:
-        if "key" not in values or "columns" not in values or "type" not in values.get("key"):
-            return None
-        key = self._type(values.get("key"))
-        columns = list[tuple[str, Type]]()
-        for name, given in values.get("columns"):
-            if name in RESERVED_COLUMNS:
-                self.report(f"a column cannot be called {str(name)!r}: a row uses it itself", name, hint="rename it")
-            elif "type" in given:
-                columns.append((name, self._type(given)))
-        rows = list[TableRow]()
-        for pairs in values.get("rows", ()):
-            row = self._row(dict(pairs), key, columns, pairs[0][0] if pairs else values)
-            rows.extend(row)
-        names = tuple(str(name) for name, _ in columns)
-        for given in self._csv(values, "rows", required=("key", *names), optional=("since", "until")):
-            rows.extend(self._row(given, key, columns, given["key"]))
-        self._one_at_a_time(rows, values)
-        return LookupTable(
-            name=values.get("table"),
-            key=key,
-            columns=tuple(columns),
-            rows=tuple(rows),
-            description=values.get("description", ""),
-        )
-
-    def _row(
-        self, given: dict[str, RawValue], key: Type, columns: list[tuple[str, Type]], start: object
-    ) -> list[TableRow]:
-        known = {"key", "since", "until", *(name for name, _ in columns)}
-        for name, text in given.items():
-            if name not in known:
-                hint = closest(name, known) or f"columns are {', '.join(sorted(known))}"
-                at = name if isinstance(name, SourceText) else text
-                self.report(f"unknown column {str(name)!r}", at, hint=hint)
-        if "key" not in given:
-            self.report("a row has no `key`", start)
-            return []
-        read_key = self._value(given["key"], key)
-        cells = tuple(self._value(given[name], type) if name in given else None for name, type in columns)
-        since, until = self._instant(given.get("since")), self._instant(given.get("until"))
-        self._ordered(since, until, given["key"])
-        if read_key is None:
-            self.report("a row's key cannot be null", given["key"])
-        if read_key is MISSING or read_key is None or any(cell is MISSING for cell in cells):
-            return []
-        return [TableRow(key=read_key, values=cells, since_us=since, until_us=until)]
-
-    def _one_at_a_time(self, rows: list[TableRow], values: Values) -> None:
-        """Of rows with one key the one that began last holds; so no two may begin together."""
-        seen = set[tuple[Value, int | None]]()
-        for row in rows:
-            if (row.key, row.since_us) in seen:
-                hint = "give each its own `since`: the row that began last holds"
-                self.report(f"key {row.key!r} has two rows that begin at one time", values.get("table"), hint=hint)
-            seen.add((row.key, row.since_us))
-
-    def _value(self, text: RawValue, type: Type) -> Any:
-        """A value of `type`; MISSING after reporting that it is none."""
-        try:
-            return read_value(text, type)
-        except Misread as wrong:
-            self.report(wrong.message, text, hint=wrong.hint)
-            return MISSING
-
-    def _instant(self, text: RawValue | None) -> int | None:
-        if text is None or not text:
-            return None
-        try:
-            return instant_us(text)
-        except Misread as wrong:
-            self.report(wrong.message, text, hint=wrong.hint)
-            return None
-
-    def _ordered(self, since: int | None, until: int | None, text: object) -> None:
-        if since is not None and until is not None and until <= since:
-            self.report("`until` does not come after `since`", text)
-
-    def _csv(self, values: Values, key: str, *, required: tuple[str, ...], optional: tuple[str, ...]) -> CsvRows:
-        """The rows of the CSV file that a list or table names."""
-        file = values.get("file")
-        if (file is None) == (key not in values):
-            self.report(
-                f"{self.what} has both `{key}` and `file`"
-                if file is not None
-                else f"{self.what} has neither `{key}` nor `file`",
-                file if file is not None else values,
-                hint="give one of them",
-            )
-            return CsvRows.none()
-        named = None if file is None else self.files(file)
-        if file is None or named is None:
-            return CsvRows.none()
-        return CsvRows.read(named.content, named.name, file.place, required, optional, self.reading.problems)
 
 
 def _reads_as_column(name: str) -> bool:

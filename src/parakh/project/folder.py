@@ -19,10 +19,11 @@ from parakh.events.definition import EventType
 from parakh.expressions.hints import closest
 from parakh.features.definition import Entity
 from parakh.models.definition import Model
-from parakh.project.build import Built, Definition, NamedFile, build
+from parakh.project.build import Built, Definition, build
 from parakh.project.canonical import Memo
 from parakh.project.given import TypedRules
 from parakh.project.keys import FOLDERS, KINDS
+from parakh.project.maker import NamedFile
 from parakh.project.settings_file import FILE, read_settings
 from parakh.project.yaml_nodes import decode, read_document, split_documents
 from parakh.rules.definition import LookupTable, Rule, ValueList
