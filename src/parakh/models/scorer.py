@@ -59,11 +59,11 @@ def load_model(model: Model) -> Scorer:
     parakh.errors.ModelError: model risk (risk.pkl): it is a pickle, which runs code when it is opened: \
 save it as LightGBM text (booster.save_model) or as ONNX
     """
-    # A project is compiled again at every edit of a rule, and its models are seldom what was edited.
-    return _load(replace(model, mode=Mode.LIVE, card=(), description=""))
+    if model.content.startswith(b"tree"):
+        return _kept(replace(model, mode=Mode.LIVE, card=(), description=""))
+    return _load(model)
 
 
-@lru_cache(maxsize=16)
 def _load(model: Model) -> Scorer:
     facts = check_model(model)
     digest = hashlib.sha256(model.content).hexdigest()
@@ -73,3 +73,7 @@ def _load(model: Model) -> Scorer:
         return OnnxScorer(model.content, facts, len(model.inputs), digest)
     except ModelError as error:
         raise ModelError(f"model {model.name} ({model.file}): {error}") from None
+
+
+# A project is compiled again at every edit of a rule, and its trees are seldom what was edited.
+_kept = lru_cache(maxsize=16)(_load)
