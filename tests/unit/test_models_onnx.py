@@ -11,7 +11,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from parakh.errors import ModelError
-from parakh.models import scorer
 from parakh.models.check import check_model
 from parakh.models.definition import Model
 from parakh.models.onnx_header import OnnxFacts, read_onnx
@@ -197,7 +196,6 @@ def test_an_unsaid_width_is_found_wrong_when_loaded() -> None:
 
 def test_without_onnxruntime_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    scorer._load.cache_clear()  # a model that was loaded before is not loaded again
     with pytest.raises(ModelError, match=r"pip install 'parakh\[onnx\]'"):
         load_model(model(COLUMN))
 
