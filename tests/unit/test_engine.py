@@ -8,12 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from parakh.decisions.check import check_definitions
 from parakh.decisions.definition import Definitions
 from parakh.decisions.engine import Engine
 from parakh.decisions.samples import sample_events, sample_labels, sample_project
 from parakh.errors import InputError, ProjectError, StateLimitError
 from parakh.events.ids import CONFLICT, DUPLICATE, NEW, REFUSED
-from parakh.rules.definition import ListEntry, Outcome, Rule
+from parakh.rules.definition import ListEntry, Mode, Outcome, Rule
 
 DAY_US = 86_400_000_000
 
@@ -129,3 +130,15 @@ def test_questions_that_cannot_be_answered_say_why() -> None:
     assert len(engine.decide_lines("payment", b"")) == 0
     assert len(engine.decide([])) == 0
     assert repr(engine.decide([{"payment_id": "a"}])).splitlines()[1] == "  quarantined: missing_time 1"
+
+
+def test_only_a_rule_that_rests_reads_the_score_of_a_disabled_model() -> None:
+    sample = sample_project().definitions
+    reading = Rule(name="scored", event_types=("payment",), when="risk > 0.5", then=Outcome.BLOCK)
+    disabled = replace(sample, models=(replace(sample.models[0], mode=Mode.DISABLED),), policies=())
+    (problem,) = check_definitions(replace(disabled, rules=(reading,)))
+    assert (problem.message, problem.hint) == ("risk cannot be read here", "model risk is disabled")
+    resting = replace(disabled, rules=(replace(reading, mode=Mode.DISABLED), *sample.rules))
+    assert not check_definitions(resting)
+    (decision,) = Engine(Project(resting)).decide(sample_events()[:1])
+    assert decision.outcome == "allow"

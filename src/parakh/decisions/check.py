@@ -189,7 +189,7 @@ class _Check:
             event = self._event_type(name)
             if event is None or self._has_no_time(event):
                 continue
-            scope = self.names.rules(event)
+            scope = self.names.rules(event, resting=rule.mode is Mode.DISABLED)
             self.names.condition(rule.when, scope)
             self._personal(rule.when, event)
             for test in rule.tests:

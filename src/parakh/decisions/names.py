@@ -20,6 +20,7 @@ from parakh.features.conditions import label_of
 from parakh.features.definition import FeatureDefinition
 from parakh.features.reads import Read, key_fields, readable
 from parakh.features.result import feature_type
+from parakh.rules.definition import Mode
 
 __all__ = ["Names", "Report"]
 
@@ -165,11 +166,17 @@ class Names:
             self._decide[event.name] = self._extended(self.features(event), signals)
         return self._decide[event.name]
 
-    def rules(self, event: EventType) -> Scope:
-        """What rules read: all that models read, and the models' scores under their names."""
+    def rules(self, event: EventType, *, resting: bool = False) -> Scope:
+        """What rules read: all that models read, and the models' scores under their names.
+
+        A disabled model gives no score, so only what is not run may read it: a rule that is `resting`, or its tests.
+        """
         scope = self.decide(event)
-        scores = {item.name: NUMBER for item in self.definitions.models if item.event_type == event.name}
-        return replace(scope, columns={**scope.columns, **scores})
+        models = [item for item in self.definitions.models if item.event_type == event.name]
+        scores = {item.name: NUMBER for item in models if resting or item.mode is not Mode.DISABLED}
+        disabled = {item.name: f"model {item.name} is disabled" for item in models if item.name not in scores}
+        unavailable = {**scope.unavailable, **disabled}
+        return replace(scope, columns={**scope.columns, **scores}, unavailable=unavailable)
 
     def bands(self, event: EventType) -> Scope:
         """What a policy's bands read: all that rules read, and `score`."""

@@ -153,23 +153,13 @@ def compile_plan(definitions: Definitions, project: str, intake: Intake) -> Plan
     """
     assert intake.serves(definitions), "the intake is of another project"
     names = Names(definitions)
-    references = intake.references
-    types = tuple(
-        _plan_type(definitions, project, names, references, index, event, intake)
-        for index, event in enumerate(definitions.events)
-    )
+    types = tuple(_plan_type(names, project, intake, index) for index in range(len(definitions.events)))
     return Plan(definitions, project, intake, types, max((item.layout.width for item in types), default=1))
 
 
-def _plan_type(
-    definitions: Definitions,
-    project: str,
-    names: Names,
-    references: References,
-    index: int,
-    event: EventType,
-    intake: Intake,
-) -> TypePlan:
+def _plan_type(names: Names, project: str, intake: Intake, index: int) -> TypePlan:
+    definitions, references = names.definitions, intake.references
+    event = definitions.events[index]
     base = intake.layouts[event.name]
     layout = Layout(dict(base.columns), base.width)
     time_slot = layout[event.time].slot
@@ -188,12 +178,7 @@ def _plan_type(
                 typed = _typed(names, text, scope)
                 signals.output(typed, layout.add(name, typed.type).slot)
 
-    models = []
-    for model in definitions.models:
-        if model.event_type == event.name and model.mode is not Mode.DISABLED:
-            inputs = tuple(layout[name] for name in model.inputs)
-            models.append(ModelPlan(model, load_model(model), inputs, layout.add(model.name, NUMBER)))
-
+    models = _models(definitions, event, layout)
     policy = next((item for item in definitions.policies if item.event_type == event.name), None)
     live_rules = tuple(
         rule for rule in definitions.rules if event.name in rule.event_types and rule.mode is not Mode.DISABLED
@@ -222,17 +207,14 @@ def _plan_type(
         score_slot=score.output.slot if score else None,
     )
     shadow = tuple(item.output for item in models if item is not score)
-    kept = tuple(column.slot for column in (*features, *shadow))
-    # A record holds its columns apart from the frame, so there they are numbered from 0.
-    places = [Column(column.name, place, column.type) for place, column in enumerate((*features, *shadow))]
     schema = DecisionSchema(
         event_type=event.name,
         project=project,
-        features=tuple(places[: len(features)]),
+        features=_apart(features, 0),
         judge=judge,
         score=score.model.name if score else None,
         inputs=score.model.inputs if score else (),
-        shadow_models=tuple(places[len(features) :]),
+        shadow_models=_apart(shadow, len(features)),
         models=tuple((item.model.name, item.scorer.digest) for item in models),
     )
     return TypePlan(
@@ -243,7 +225,7 @@ def _plan_type(
         ingest=intake.programs[event.name],
         decided=decided,
         signals=signals.build(),
-        models=tuple(models),
+        models=models,
         rules=rules.build(),
         judge=judge,
         schema=schema,
@@ -251,8 +233,23 @@ def _plan_type(
         score=score,
         conditions=expressions,
         features=features,
-        kept=np.array(kept, np.int64),
+        kept=np.array([column.slot for column in (*features, *shadow)], np.int64),
     )
+
+
+def _models(definitions: Definitions, event: EventType, layout: Layout) -> tuple[ModelPlan, ...]:
+    """The models that score an event type, each with a column for its score."""
+    plans = []
+    for model in definitions.models:
+        if model.event_type == event.name and model.mode is not Mode.DISABLED:
+            inputs = tuple(layout[name] for name in model.inputs)
+            plans.append(ModelPlan(model, load_model(model), inputs, layout.add(model.name, NUMBER)))
+    return tuple(plans)
+
+
+def _apart(columns: tuple[Column, ...], first: int) -> tuple[Column, ...]:
+    """Columns as a record holds them, apart from the frame: numbered one after another."""
+    return tuple(Column(column.name, place, column.type) for place, column in enumerate(columns, first))
 
 
 def _wanted(definitions: Definitions, event: EventType) -> set[str]:

@@ -62,7 +62,7 @@ def _given_types(definitions: Definitions, names: Names, rule: Rule) -> dict[str
         event = known.get(event_type)
         if event is None or event.time not in {item.name for item in event.fields}:
             continue
-        for name, type in names.rules(event).columns.items():
+        for name, type in names.rules(event, resting=True).columns.items():
             types.setdefault(name, type)
     return types
 

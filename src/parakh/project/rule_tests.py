@@ -128,7 +128,7 @@ class _Runner:
         from parakh.expressions.values import to_word
 
         references = self.references
-        scope = self.names.rules(event)
+        scope = self.names.rules(event, resting=True)
         layout = self._layout(event)
         as_of = layout.scratch()
         builder = ProgramBuilder(layout, references, as_of)
@@ -166,7 +166,7 @@ class _Runner:
 
         layout = Layout()
         aliases = {alias: read.name for read in self.names.reads(event) for alias in read.aliases}
-        columns = self.names.rules(event).columns
+        columns = self.names.rules(event, resting=True).columns
         for name, type in columns.items():
             if name not in aliases:
                 layout.add(name, type)
