@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from parakh.events.definition import EventType
+from parakh.events.definition import EARLIEST_US, EventType
 from parakh.features.definition import Entity
 from parakh.models.definition import Model
 from parakh.rules.definition import LookupTable, Outcome, Rule, ValueList
@@ -48,14 +48,14 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """parakh.toml."""
+    """parakh.toml; lengths in microseconds, times in microseconds UTC."""
 
     name: str
     currency: str = "USD"
     time_zone: str = "UTC"
     lateness_us: int = HOUR_US
     horizon_us: int = 400 * DAY_US
-    earliest_us: int = 946_684_800_000_000  # 2000-01-01
+    earliest_us: int = EARLIEST_US
     state_bytes: int = 8 * 2**30  # [limits] state: windows, keys, strings and ids together
     label_sources: tuple[str, ...] = ()  # [labels] sources, the highest-ranked first
 

@@ -17,7 +17,7 @@ from parakh.events import fields as column
 from parakh.events.arrow import decode_columns
 from parakh.events.convert import convert, find_path, parse_json
 from parakh.events.csv_rows import Cells, decode_cells, unquoted
-from parakh.events.definition import EventType
+from parakh.events.definition import EARLIEST_US, EventType
 from parakh.events.json_lines import DEEPEST, decode_json
 from parakh.events.objects import encode_objects, plain_value
 from parakh.events.reasons import Reason, Refused
@@ -33,7 +33,6 @@ FUTURE_US = 5 * 60_000_000
 """How far ahead of arrival an event's time may lie."""
 
 _SMALL_BUFFER = 1 << 16
-_EARLIEST_US = 946_684_800_000_000  # 2000-01-01
 _MASK = 2**64 - 1
 _Getter = Callable[[SchemaField], object]
 _Slow = Callable[[int], tuple[_Getter, bool]]
@@ -113,7 +112,7 @@ class Decoder:
         strings: Strings,
         *,
         started_us: int | None = None,
-        earliest_us: int = _EARLIEST_US,
+        earliest_us: int = EARLIEST_US,
         id_optional: bool = False,
     ) -> None:
         self.event_type = event_type

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 from parakh.expressions.types import BOOLEAN, Type
 
-__all__ = ["ROW_ID", "EventType", "Field", "Label"]
+__all__ = ["EARLIEST_US", "ROW_ID", "EventType", "Field", "Label"]
+
+EARLIEST_US = 946_684_800_000_000
+"""2000-01-01: before it an event's time is taken for a mistake, unless the project says otherwise."""
 
 ROW_ID = "row"
 """`id: row`: the source has no id; the row's position serves as one."""
