@@ -142,9 +142,11 @@ class _Check:
                     hint=f"give one of its fields `entity: {entity.name}`, or name the key's field with `by`",
                 )
             elif len(roles) > 1:
-                which = " or ".join(", ".join(role) for role in roles)
+                which = " or ".join(
+                    f"`by: {role[0]}`" if len(role) == 1 else f"`by: [{', '.join(role)}]`" for role in roles
+                )
                 self._problem(
-                    f"event {source!r} carries {entity.name!r} in several fields", source, hint=f"say `by: {which}`"
+                    f"event {source!r} carries {entity.name!r} in several fields", source, hint=f"say {which}"
                 )
         for window in definition.over:
             if window.length_us is not None and window.length_us + definition.delay_us > settings.horizon_us:
@@ -278,7 +280,7 @@ class _Check:
     def _expression_problem(self, error: ExpressionError, text: str) -> None:
         place = text.at(error.start) if isinstance(text, SourceText) else None
         shown = text[error.start : error.end] or text
-        if any(name in error.message for name in (f"'{broken}'" for broken in self.names.broken)):
+        if shown in self.names.broken:
             return  # what it reads is reported where it is defined
         self._add(Problem(error.message, place, str(shown), error.hint))
 

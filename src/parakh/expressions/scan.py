@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from parakh.expressions.functions import FUNCTIONS, INSTEAD
 from parakh.expressions.tokens import BINARY, Word, refuse, tokens_of
@@ -67,7 +68,7 @@ class _Scanner:
         self.prefixes = 0
         # The nesting levels at which `is distinct from` could still be chained, and those where `between` awaits `and`.
         self.distinct: set[int] = set()
-        self.between: set[int] = set()
+        self.between: dict[int, Word] = {}
         wants_value = True
         while self.at < len(words):
             word = words[self.at]
@@ -79,11 +80,18 @@ class _Scanner:
         if self.open:
             last = self.open[-1].word
             refuse(f"`{last.text}` is not closed", last, "case .. end" if last.text.lower() == "case" else "")
+        if self.between:
+            self.half_between(0)
+
+    def half_between(self, level: int) -> NoReturn:
+        refuse("`between` has no upper bound", self.between[level], "x between 1 and 5")
 
     def end_comparison(self, word: Word) -> None:
         level, lower = len(self.open), word.text.lower() if word.kind != "text" else ""
         if lower == "and" and level in self.between:
-            self.between.discard(level)
+            del self.between[level]
+        elif level in self.between and lower in _ENDS_COMPARISON and lower != "(":
+            self.half_between(level)
         elif lower in _ENDS_COMPARISON:
             self.distinct.discard(level)
 
@@ -229,7 +237,9 @@ class _Scanner:
             self.open[-1].commas += 1
             return True
         if word.text == ",":
-            refuse("a comma does not belong here", word, "a condition is joined with `and` or `or`")
+            around = {other.kind for other in self.words[self.at - 1 : self.at + 2 : 2]}
+            hint = "numbers have no commas: 100000" if around == {"number"} else "join conditions with `and` or `or`"
+            refuse("a comma does not belong here", word, hint)
         if word.text == ")" and self.open and self.open[-1].function != "case":
             self.close(self.open.pop(), word)
             return False
@@ -252,7 +262,7 @@ class _Scanner:
                 refuse("`not` does not belong here", word, "not (a = b), a not in (..), a is not null")
             return False
         if lower == "between":
-            self.between.add(len(self.open))
+            self.between[len(self.open)] = word
         if lower == "in":
             if self.peek() != "(":
                 refuse("`in` needs a list in parentheses", word, "x in (1, 2, 3) or in_list(x, 'name')")

@@ -5,6 +5,7 @@ What a definition says about others (names, types) is checked later, over the wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,7 +55,9 @@ def build(document: Document, file: str, currency: str, files: Files, problems: 
     reading.problems = problems
     root = _mapping_of_a_kind(document.root, reading)
     if root is None:
-        return Built("", None, (*document.problems, *problems))
+        return Built(
+            "", None, (*document.problems, *problems), _named_in(document.text) if document.problems else frozenset()
+        )
     kind = root.entries[0].key.text
     name = getattr(root.entries[0].value, "text", "")
     what = f"{kind} {name!r}" if name else kind
@@ -65,6 +68,19 @@ def build(document: Document, file: str, currency: str, files: Files, problems: 
     if definition is None and name:
         reading.suspects.add(name)
     return Built(kind, definition, (*document.problems, *problems), frozenset(reading.suspects))
+
+
+_HEAD = re.compile(r"^([a-z]+)[ \t]*:[ \t]*['\"]?([A-Za-z_][A-Za-z0-9_]*)", re.MULTILINE)
+_KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)['\"]?[ \t]*:(?=\s)")
+
+
+def _named_in(text: str) -> frozenset[str]:
+    """Names that a document would perhaps have defined which is not YAML: what reads them is not blamed."""
+    head = _HEAD.search(text)
+    if head is None or head.group(1) not in keys.KINDS:
+        return frozenset()
+    inner = _KEY.findall(text) if head.group(1) in ("event", "entity", "signals") else []
+    return frozenset([head.group(2), *inner])
 
 
 def _mapping_of_a_kind(root: Node | None, reading: Reading) -> Mapping | None:

@@ -378,8 +378,8 @@ def _plain_words(problem: str, context: str, lines: list[str], number: int, colu
     if "flow mapping" in context or "flow sequence" in context:
         what = "{ }" if "mapping" in context else "[ ]"
         return (
-            f"not YAML: {what} is not closed, or a text in it needs quotes",
-            "put the value in quotes, or use block style, one key a line",
+            f"not YAML: {what} is not closed, or a comma is missing in it, or a text needs quotes",
+            "put commas between the entries and quotes around the text, or use block style, one entry a line",
         )
     if "could not find expected ':'" in problem:
         return "not YAML: a line without `:` after its key", "write `key: value`"
