@@ -41,11 +41,11 @@ class Part:
         return int(self.position.size)
 
     def id_texts(self) -> list[str]:
+        """The id of each event."""
         buffer, starts, lengths = self.ids
-        data = buffer.tobytes() if buffer.size < 2**20 or len(self) > 1024 else None
-        if data is not None:
-            return [data[s : s + n].decode() for s, n in zip(starts.tolist(), lengths.tolist())]
-        return [buffer[s : s + n].tobytes().decode() for s, n in zip(starts.tolist(), lengths.tolist())]
+        # Slices of bytes are cheaper than those of an array, but a few ids are not worth the copy of a large buffer.
+        data = buffer.tobytes() if buffer.size < 2**20 or len(self) > 1024 else memoryview(buffer)
+        return [str(data[s : s + n], "utf-8") for s, n in zip(starts.tolist(), lengths.tolist())]
 
     def records(self, strings: Strings) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The encoded records as one buffer and the offsets of each; the buffer holds until the next call."""
