@@ -44,7 +44,7 @@ class Part:
         """The id of each event."""
         buffer, starts, lengths = self.ids
         # Slices of bytes are cheaper than those of an array, but a few ids are not worth the copy of a large buffer.
-        data = buffer.tobytes() if buffer.size < 2**20 or len(self) > 1024 else memoryview(buffer)
+        data = buffer.tobytes() if buffer.size < 2**20 or len(self) > 1024 else buffer.data
         return [str(data[s : s + n], "utf-8") for s, n in zip(starts.tolist(), lengths.tolist())]
 
     def records(self, strings: Strings) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
