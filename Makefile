@@ -35,6 +35,7 @@ setup: $(VENV)/.dev
 
 demo: $(VENV)/.demo
 	@$(BIN)/parakh demo
+	@echo "  parakh itself is in $(BIN): source $(BIN)/activate"
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -11,7 +11,6 @@ import click
 from parakh.cli.console import Console, bold, cut, dim, green
 from parakh.cli.loading import project_argument
 from parakh.cli.problems import problems_as_data, show_problems
-from parakh.cli.words import plural
 from parakh.errors import ProjectError
 from parakh.rules.definition import Mode
 
@@ -52,12 +51,17 @@ def command(project: Path, as_json: bool) -> int:
         f"{green('sound')}  {bold(settings.name)}  {dim(f'{settings.currency}, {settings.time_zone}, ')}"
         f"{dim(f'version {loaded.hash[:12]}')}"
     )
-    console.table([_row(kind, names, console.columns) for kind, names in _named(definitions)], align="<>")
+    tests = sum(len(rule.tests) for rule in definitions.rules)
+    table = [
+        _row(kind, tests if kind == "rule tests" else len(names), names, console.columns)
+        for kind, names in _named(definitions)
+    ]
+    console.table(table, align="<>")
     return 0
 
 
-def _row(kind: str, names: list[str], columns: int) -> list[str]:
-    return [kind, str(len(names)), dim(cut(", ".join(names), max(20, columns - 28)))]
+def _row(kind: str, count: int, names: list[str], columns: int) -> list[str]:
+    return [kind, str(count), dim(cut(", ".join(names), max(20, columns - 28)))]
 
 
 def _named(definitions: Definitions) -> list[tuple[str, list[str]]]:
@@ -73,7 +77,7 @@ def _named(definitions: Definitions) -> list[tuple[str, list[str]]]:
         ("disabled rules", by_mode[Mode.DISABLED]),
         (
             "rule tests",
-            [f"{plural(len(rule.tests), 'test')} of {rule.name}" for rule in definitions.rules if rule.tests],
+            [f"{len(rule.tests)} of {rule.name}" for rule in definitions.rules if rule.tests],
         ),
         ("models", [model.name for model in definitions.models]),
         ("policies", [policy.name or policy.event_type for policy in definitions.policies]),

@@ -61,7 +61,10 @@ def command(
         )
     console = Console.stdout()
     if not stories:
-        raise click.UsageError(f"no event {event_id!r} was decided on in these files")
+        decided = ", ".join(policy.event_type for policy in loaded.definitions.policies)
+        raise click.UsageError(
+            f"no event {event_id!r} was decided on in these files (a policy is there for: {decided or 'none'})"
+        )
     if as_json:
         console.print(json.dumps([asdict(story) for story in stories], indent=2, ensure_ascii=False))
         return 0

@@ -72,6 +72,8 @@ def _named(project: Project, argument: str) -> tuple[str, str]:
     stem = Path(argument).name.split(".")[0]
     if stem in types:
         return stem, argument
+    if argument != "-" and not Path(argument).exists():
+        raise click.BadParameter(f"{argument}: there is no such file", param_hint="--events")
     raise click.BadParameter(
         f"of which type are the events in {argument}? Say TYPE={argument}, where TYPE is one of {', '.join(types)}",
         param_hint="--events",

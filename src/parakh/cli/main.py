@@ -104,6 +104,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return code if isinstance(code, int) else OK
     except click.exceptions.Exit as leave:
         return leave.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error_console.print(error.format_message())
+        return WRONG_USE
     except click.UsageError as error:
         _show_usage_error(error, error_console)
         return WRONG_USE

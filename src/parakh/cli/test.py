@@ -23,7 +23,7 @@ _WORDS = {"hit": "hit", "no_hit": "no hit", "unknown": "unknown"}
 
 @click.command(
     short_help="Run the tests inside the rules.",
-    epilog="\b\nExample\n  parakh test shop\n  parakh test shop --rule card_testing",
+    epilog="\b\nExample\n  parakh test shop\n  parakh test shop --rule card_tried",
 )
 @project_argument
 @click.option("--rule", "only", multiple=True, metavar="NAME", help="Only the tests of this rule; repeat for more.")
