@@ -119,6 +119,38 @@ def test_a_label_is_seen_from_its_place_on() -> None:
     assert engine.labelling.applied == 1
 
 
+def test_labels_that_cannot_be_taken_are_counted_by_reason() -> None:
+    label = sample_labels()[0]
+    told = [label, {**label, "label": "froud"}, {**label, "known_at": "yesterday"}]
+    engine = Engine(project())
+    decisions = engine.decide([*sample_events(), {"payment_id": "bad"}], labels=told)
+    assert decisions.quarantined == {"missing_time": 1}
+    assert decisions.quarantined_labels == {"unknown_label": 1, "wrong_type": 1}
+    assert "labels quarantined: " in repr(decisions)
+    assert engine.decide([], event_type="payment").quarantined_labels == {}
+
+
+def test_what_is_no_project_and_what_is_no_type_is_said() -> None:
+    with pytest.raises(TypeError, match=r"Project\.load\('shop'\)"):
+        Engine("shop")  # type: ignore[arg-type]
+    engine = Engine(project())
+    with pytest.raises(TypeError, match=r"Project\.load\('shop'\)"):
+        engine.apply(Path("shop"))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"by event type: payment.*not by payments"):
+        engine.decide({"payments": []})
+    with pytest.raises(InputError, match="this one is empty"):
+        engine.decide({})
+    assert repr(engine) == f"Engine {sample_project().definitions.settings.name}: 0 events accepted, 0 records held"
+
+
+def test_a_rule_without_a_code_gives_its_name_as_the_reason() -> None:
+    rule = Rule(name="any_sum", event_types=("payment",), when="amount > 0", then=Outcome.REVIEW)
+    decisions = Engine(project(rules=(rule,))).decide_lines("payment", line(0))
+    assert repr(decisions).startswith("1 decision\n")
+    assert [reason.code for reason in decisions[0].record().reasons if reason.contribution is None] == ["any_sum"]
+    assert decisions[0].reasons == ("any_sum",)
+
+
 def test_questions_that_cannot_be_answered_say_why() -> None:
     engine = Engine(project(), batch_size=2)
     with pytest.raises(InputError, match="no event type 'paymnet'"):

@@ -311,7 +311,8 @@ _RECORD_MEANING: Mapping[str, str] = {
     "outcome": "0 allow, 1 challenge, 2 review, 3 block",
     "score": "of the policy's model, or null",
     "decided_by": "what won: (rule, name), (band, outcome), (fallback, outcome) or (otherwise, outcome)",
-    "reasons": '(code, text, null) for each live rule that hit, and (input, "", contribution) for the model\'s inputs '
+    "reasons": "(code, text, null) for each live rule that hit (its name where it has no code), and "
+    '(input, "", contribution) for the model\'s inputs '
     "that moved the raw score most (at most 5), where the outcome is not allow",
     "hits": "live rules that hit",
     "unknown": "rules whose condition is NULL",
@@ -362,7 +363,8 @@ def _records() -> str:
         "### Flags",
         _table(("flag", "meaning"), _FLAGS),
         "## The record of a decision",
-        "What `Decisions.records()` gives: MessagePack, an array of these. Times are microseconds since 1970, UTC.",
+        "What `Decisions.records()` gives, as bytes, for each decision: MessagePack, an array of these fields. "
+        "Times are microseconds since 1970, UTC.",
         _table(("field", "meaning"), [(f"`{name}`", text) for name, text in record.items()]),
         "## Labels",
         "A file of labels (`--labels`), in any order: NDJSON, CSV or Parquet.",

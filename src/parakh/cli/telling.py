@@ -130,7 +130,7 @@ class Teller:
         reasons = []
         for rule, (_, _, _, words) in zip(plan.judge.rules, rules):
             if rule.name in decision.rules:
-                reasons.append((rule.reason, rule.text or words))
+                reasons.append((rule.reason or rule.name, rule.text or words))
         kind, name = decision.decided_by
         if kind == "band" and decision.score is not None:
             reasons.append(("", f"the score of {decision.score:.3f} asks for {name}"))

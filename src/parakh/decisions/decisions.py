@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ class Decisions(Sequence["Decision"]):
         """Of each event that was given, in log order: NEW, DUPLICATE, CONFLICT or REFUSED (`parakh.events.ids`)."""
         self.quarantined: dict[str, int] = {}
         """How many events of the same call could not be taken, by reason."""
+        self.quarantined_labels: dict[str, int] = {}
+        """The same of labels."""
 
     @classmethod
     def concat(cls, batches: Sequence[Decisions]) -> Decisions:
@@ -104,6 +107,10 @@ class Decisions(Sequence["Decision"]):
 
     def to_pandas(self, *, features: bool = False) -> pd.DataFrame:
         """The same as `to_arrow` as a DataFrame (needs pandas: `pip install parakh[analysis]`)."""
+        if importlib.util.find_spec("pandas") is None:
+            raise ModuleNotFoundError(
+                "to_pandas() needs pandas: pip install 'parakh[analysis]'; to_arrow() needs nothing"
+            )
         return self.to_arrow(features=features).to_pandas()
 
     def records(self) -> Iterator[bytes]:
@@ -118,17 +125,22 @@ class Decisions(Sequence["Decision"]):
         return iter(pieces)
 
     def __repr__(self) -> str:
-        lines = [f"{len(self):,} decisions"]
+        lines = [f"{len(self):,} decision{'' if len(self) == 1 else 's'}"]
         for event_type, tally in self.counts().items():
             lines.append(f"  {event_type}: " + ", ".join(f"{word} {count:,}" for word, count in tally.items() if count))
         if self.quarantined:
-            listed = ", ".join(f"{reason} {count:,}" for reason, count in self.quarantined.items())
-            lines.append(f"  quarantined: {listed}")
+            lines.append(f"  quarantined: {_listed(self.quarantined)}")
+        if self.quarantined_labels:
+            lines.append(f"  labels quarantined: {_listed(self.quarantined_labels)}")
         shown = 8
         lines += [f"  {self[i].line()}" for i in range(min(shown, len(self)))]
         if len(self) > shown:
             lines.append(f"  ... {len(self) - shown:,} more")
         return "\n".join(lines)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
 
 
 class Decision:

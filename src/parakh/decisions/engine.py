@@ -68,6 +68,7 @@ class Engine:
     ) -> None:
         if batch_size < 1:
             raise ValueError("a batch has at least one event")
+        _expect_project(project)
         self.project = project
         self.batch_size = batch_size
         self.strings = Strings()
@@ -103,16 +104,18 @@ class Engine:
         type, named by `event_type` where the project has several - or a mapping of event types to such. `labels` are
         given likewise, with event_type, event_id, label, value, known_at and source. Label columns of the events become
         known after `label_delay_us`; never, where it is None. What cannot be read is counted in the result's
-        `quarantined`. Raises InputError where a source cannot be read at all.
+        `quarantined` and `quarantined_labels`. Raises InputError where a source cannot be read at all.
         """
-        before = Counter(self.counts.quarantined)
+        before, all_before = Counter(self.counts.quarantined), Counter(self.quarantine.counts)
         streams = [self._stream(name, source) for name, source in self._by_type(events, event_type).items()]
         merger = Merger(streams, labels=self.read_labels(labels), label_delay_us=label_delay_us)
         batches = []
         while (batch := merger.next(self.words, self.batch_size)) is not None:
             batches.append(self.take(batch))
         decisions = Decisions.concat(batches or [Decisions([], self.strings, self.schema)])
-        decisions.quarantined = dict(Counter(self.counts.quarantined) - before)
+        refused = Counter(self.counts.quarantined) - before
+        decisions.quarantined = dict(refused)
+        decisions.quarantined_labels = dict(Counter(self.quarantine.counts) - all_before - refused)
         return decisions
 
     def decide_lines(self, event_type: str, data: bytes) -> Decisions:
@@ -129,6 +132,7 @@ class Engine:
         Rules, signals, models, policies, lists and tables may differ. Raises ProjectError where events, features or
         settings do: their history has to be built from the log, by a replay.
         """
+        _expect_project(project)
         intake = self.plan.intake
         if not intake.serves(project.definitions):
             what = "events, features or settings differ: their history must be built from the log"
@@ -157,6 +161,10 @@ class Engine:
     def nbytes(self) -> int:
         """Bytes of state: windows, keys, strings and ids."""
         return self.state.nbytes + self.strings.nbytes + self.ids.nbytes
+
+    def __repr__(self) -> str:
+        name, counts = self.project.definitions.settings.name, self.counts
+        return f"Engine {name}: {counts.accepted:,} events accepted, {self.state.records:,} records held"
 
     # -- the one path -------------------------------------------------------------------------------------------------
 
@@ -329,6 +337,12 @@ class Engine:
     def _by_type(self, events: Any, event_type: str | None) -> Mapping[str, Any]:
         if isinstance(events, Mapping) and events and all(name in self.plan.by_name for name in events):
             return events
+        if isinstance(events, Mapping) and event_type is None:
+            strange = ", ".join(str(name) for name in events if name not in self.plan.by_name)
+            raise InputError(
+                f"a mapping gives events by event type: {', '.join(self.plan.by_name)}; "
+                f"{f'not by {strange[:80]}' if strange else 'this one is empty'} (one event alone is given as [event])"
+            )
         return {self._type(event_type).event.name: events}
 
     def _stream(self, event_type: str, events: Any) -> Stream:
@@ -350,3 +364,8 @@ class Engine:
         schema = LabelSchema(intake.events, entities, intake.settings.label_sources)
         source = labels if isinstance(labels, str | Path) else memory_source(labels, "labels")
         return read_labels(source, schema, self.strings, self.quarantine, earliest_us=intake.settings.earliest_us)
+
+
+def _expect_project(project: object) -> None:
+    if isinstance(project, str | Path):
+        raise TypeError(f"an engine takes a project, not a folder: Project.load({str(project)!r})")

@@ -97,7 +97,7 @@ class Writer:
         self._first_rule = len(pieces)
         pieces += [encode(rule.name) for rule in rules]
         self._first_reason = len(pieces)
-        pieces += [encode(Reason(rule.reason, rule.text)) for rule in rules]
+        pieces += [encode(Reason(rule.reason or rule.name, rule.text)) for rule in rules]
         self._first_input = len(pieces)
         # The contribution follows its code and text, so the array of three is opened here and closed by a number.
         pieces += [b"\x93" + encode(name) + encode("") for name in schema.inputs]
