@@ -6,6 +6,7 @@ problem. Everything is checked, so that all mistakes are seen at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -27,6 +28,8 @@ __all__ = ["check_definitions"]
 
 _TELL_APART = (AggregateKind.COUNT, AggregateKind.DISTINCT, AggregateKind.FIRST, AggregateKind.LAST)
 _EXPECTATIONS = ("hit", "no_hit", "unknown")
+_NAMES = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?")
+"""Roughly the names in a condition; where it does not hold, those in its tests are not told a second time."""
 
 
 def check_definitions(definitions: Definitions) -> list[Problem]:
@@ -192,11 +195,12 @@ class _Check:
             if event is None or self._has_no_time(event):
                 continue
             scope = self.names.rules(event, resting=rule.mode is Mode.DISABLED)
-            self.names.condition(rule.when, scope)
+            holds = self.names.condition(rule.when, scope) is not None
             self._personal(rule.when, event)
+            told = self.names.broken if holds else self.names.broken | set(_NAMES.findall(rule.when))
             for test in rule.tests:
                 for given, _ in test.given:
-                    if given not in scope.columns and given not in self.names.broken:
+                    if given not in scope.columns and given not in told:
                         self._unknown("name", given, scope.columns)
                 if test.expect not in _EXPECTATIONS:
                     self._unknown("expectation", test.expect, _EXPECTATIONS, hint="hit, no_hit or unknown")

@@ -69,7 +69,10 @@ class Names:
 
     def fields(self, event: EventType) -> Scope:
         """What `derive` reads first: the fields of the event itself."""
-        late = {
+        features = {feature.full_name for entity in self.definitions.entities for feature in entity.columns()}
+        features |= {name for read in self.reads(event) for name in (read.name, *read.aliases)}
+        late = {name: f"{name!r} is a feature: signals and rules read it, after the windows" for name in features}
+        late |= {
             item.name: f"{item.name!r} is a label: it becomes known later, and is readable in features only"
             for item in event.labels
         }
