@@ -69,9 +69,8 @@ def _project_files() -> str:
         f"Definitions stand in the YAML files of {folders}. A folder's name is for people: any kind may stand in any "
         "of them, at any depth, and one file may hold several definitions, separated by `---`. The first key of a "
         "definition says its kind. A key that is not listed here is an error.",
-        "A length of time is `30s`, `10m`, `1h` or `7d`. A type is one of "
-        + _listed(f"`{kind.value}`" for kind in Kind)
-        + ".",
+        "A length of time is a whole number and a unit, as in `50ms`, `30s`, `10m`, `1h`, `7d` or `2w`. "
+        "A type is one of " + _listed(f"`{kind.value}`" for kind in Kind) + ".",
     ]
     for kind, record in keys.KINDS.items():
         parts += _record(f"`{kind}`", record, level=2)
