@@ -54,7 +54,7 @@ def test_a_drawing_keeps_to_its_columns(columns: int, seed: int) -> None:
     )
     lines = draw([Timeline(entity="card", key="k" * 300, strips=strips)], columns)
     assert max(width(line) for line in lines) <= columns
-    bars = [line for line in lines[:-1] if "◆" in line]
+    bars = [line for line in lines if "◆" in line and "◆ this event" not in line]
     assert len(bars) == 4
     places = {_plain(line).rindex("◆") for line in bars}
     assert len(places) == 1, "the same moment stands in the same column everywhere"
@@ -62,12 +62,27 @@ def test_a_drawing_keeps_to_its_columns(columns: int, seed: int) -> None:
 
 def test_marks_stand_on_their_own_side_of_an_edge() -> None:
     marks = (Mark(HOUR - 1, "payment"), Mark(HOUR, "payment"))
-    (_, _, line, _) = draw([Timeline(entity="card", key="c", strips=(strip(marks, HOUR),))], 80)
+    (_, _, line, *_) = draw([Timeline(entity="card", key="c", strips=(strip(marks, HOUR),))], 80)
     bar = _plain(line)[13:]
     outside, inside = bar.index("•"), bar.rindex("•")
     assert outside + 1 == inside
     assert "─" not in bar[:inside]
     assert "─" in bar[inside:]
+
+
+def test_a_known_fraud_is_seen_in_a_crowd_without_colours() -> None:
+    marks = tuple(Mark(10 * HOUR, "payment", fraud=fraud) for fraud in (None, True, False))
+    (_, _, line, *_) = draw([Timeline(entity="card", key="c", strips=(strip(marks, 24 * HOUR),))], 80)
+    assert _plain(line).count("!") == 1
+    assert "3" not in _plain(line)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_no_sign_of_the_key_is_cut(columns: int) -> None:
+    lines = draw([Timeline(entity="card", key="c", strips=(strip((), HOUR),))], columns)
+    key = "   ".join(_plain(line).strip() for line in lines[3:])
+    assert key == "• an event   2-9 so many   # more   ! known as fraud   ◆ this event   ├─┤ the window"
+    assert max(width(line) for line in lines[3:]) <= columns
 
 
 def _plain(line: str) -> str:

@@ -28,6 +28,7 @@ _TICKS = (
     ("90d", 90 * 86_400 * _SECOND),
     ("1y", 365 * 86_400 * _SECOND),
 )
+_SIGNS = ("• an event", "2-9 so many", "# more", "! known as fraud", "◆ this event", "├─┤ the window")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class Axis:
 def draw(timelines: Sequence[Timeline], columns: int) -> list[str]:
     """The timelines as lines of a terminal `columns` wide: one line a window, its length underlined.
 
-    A dot is an event, a digit so many in one column, `!` a fraud as known today, `◆` the decided event itself.
+    A dot is an event, a digit so many in one column, `!` that a fraud is known there, `◆` the decided event.
     """
     axis = Axis.of(timelines)
     # A terminal has room for the scale between the window's name and its values; the values give way first.
@@ -134,8 +135,19 @@ def draw(timelines: Sequence[Timeline], columns: int) -> list[str]:
             said = source
             lines.append(f"  {dim(name)} {bar}  {first}")
             lines += [" " * (name_columns + scale + 5) + more for more in rest]
-    key = "• an event   2-9 so many   # more   ! known as fraud   ◆ this event   ├─┤ the window"
-    return [*lines, dim(" " * (name_columns + 3) + key[: max(0, columns - name_columns - 3)])]
+    return [*lines, *(dim(" " * (name_columns + 3) + line) for line in _key(columns - name_columns - 3))]
+
+
+def _key(columns: int) -> list[str]:
+    """What the signs mean, on as few lines as hold it."""
+    lines = [""]
+    for sign in _SIGNS:
+        longer = f"{lines[-1]}   {sign}" if lines[-1] else sign
+        if width(longer) <= columns or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(sign)
+    return [cut(line, max(1, columns)) for line in lines]
 
 
 def _ticks(axis: Axis, scale: int) -> str:
@@ -189,8 +201,10 @@ def _outside(at: int, left: int, right: int, scale: int, mark: Mark, strip: Stri
 def _crowd(marks: Sequence[Mark]) -> str:
     if any(mark.current for mark in marks):
         return "◆"
+    if any(mark.fraud for mark in marks):
+        return "!"  # not the colour alone: a pipe has none
     if len(marks) == 1:
-        return "!" if marks[0].fraud else "•"
+        return "•"
     return str(len(marks)) if len(marks) < 10 else "#"
 
 
