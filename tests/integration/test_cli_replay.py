@@ -188,6 +188,7 @@ def test_a_reader_that_leaves_early_gives_no_traceback(here: Path) -> None:
         (["--events", "payment.ndjson", "--out", "o.xls"], "--format parquet or ndjson"),
         (["--events", "payment.ndjson", "--out", "payment.ndjson"], "would be overwritten"),
         (["--events", "payment.ndjson", "--out", "o.ndjson", "--label-delay", "soon"], "length of time"),
+        (["--events", "payment.ndjson", "--out", "o.ndjson", "--label-delay", "7d"], "no label is read from these"),
         (["--events", "payment.ndjson", "--out", "o.ndjson", "--labels", "nowhere.ndjson"], "nowhere.ndjson"),
         (["--events", "payment.ndjson", "--out", "no/such/folder/o.ndjson"], "o.ndjson"),
         (["--events", "nocard.csv", "--out", "o.ndjson"], "card"),

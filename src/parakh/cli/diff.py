@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parakh.cli.console import Console, bold, clean, cut, cyan, dim, green, outcome, red, yellow
-from parakh.cli.loading import await_kernels, load_project, named_sources, warm_kernels
+from parakh.cli.loading import await_kernels, expect_label_columns, load_project, named_sources, warm_kernels
 from parakh.cli.options import event_options
 from parakh.cli.words import money, plural, thousands
 
@@ -48,11 +48,12 @@ def command(
     comparison = None
     if events:
         errors = Console.stderr()
+        sources = named_sources(after, events)
+        expect_label_columns(after, sources, label_delay)
         warming = warm_kernels(errors)
         from parakh.cli.compare import compare
 
         await_kernels(warming, errors)
-        sources = named_sources(after, events)
         comparison = compare(before, after, sources, labels=labels, label_delay_us=label_delay, console=errors)
     elif labels or label_delay is not None:
         raise click.UsageError("--labels and --label-delay say nothing without --events")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from parakh.cli.console import Console
-from parakh.cli.loading import await_kernels, load_project, named_sources, warm_kernels
+from parakh.cli.loading import await_kernels, expect_label_columns, load_project, named_sources, warm_kernels
 from parakh.cli.options import event_options
 from parakh.cli.progress import Bar
 
@@ -41,6 +41,7 @@ def command(
     errors = Console.stderr()
     loaded = load_project(project)
     sources = named_sources(loaded, events)
+    expect_label_columns(loaded, sources, label_delay)
     if any(source.path == "-" for source in sources):
         raise click.BadParameter("standard input cannot be read twice; name a file", param_hint="--events")
     warming = warm_kernels(errors)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from parakh.decisions.replay import Source
     from parakh.project.project import Project
 
-__all__ = ["await_kernels", "load_project", "named_sources", "project_argument", "warm_kernels"]
+__all__ = ["await_kernels", "expect_label_columns", "load_project", "named_sources", "project_argument", "warm_kernels"]
 
 project_argument = click.argument(
     "project", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".", required=False
@@ -48,6 +48,22 @@ def named_sources(project: Project, arguments: Sequence[str]) -> list[Source]:
     from parakh.decisions.replay import Source
 
     return [Source(*_named(project, argument)) for argument in arguments]
+
+
+def expect_label_columns(project: Project, sources: Sequence[Source], label_delay: int | None) -> None:
+    """Refuse a delay where no label stands in the events: a column that nobody named would be left out in silence."""
+    if label_delay is None:
+        return
+    given = {source.event_type for source in sources}
+    labels = [(event, label) for event in project.definitions.events if event.name in given for label in event.labels]
+    if any(label.source is not None for _, label in labels):
+        return
+    hint = "".join(
+        f"; say which column it is, as in `{label.name}: {{type: {label.type.kind.value}, from: {label.name}}}` "
+        f"under `labels` of event {event.name}"
+        for event, label in labels[:1]
+    )
+    raise click.BadParameter(f"no label is read from these events{hint}", param_hint="--label-delay")
 
 
 def _named(project: Project, argument: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from parakh.cli.console import Console, bold, clean, green, yellow
-from parakh.cli.loading import await_kernels, load_project, named_sources, warm_kernels
+from parakh.cli.loading import await_kernels, expect_label_columns, load_project, named_sources, warm_kernels
 from parakh.cli.options import event_options
 from parakh.cli.progress import Bar
 from parakh.cli.words import plural, thousands
@@ -53,6 +53,7 @@ def command(
     errors = Console.stderr()
     loaded = load_project(project)
     sources = named_sources(loaded, events)
+    expect_label_columns(loaded, sources, label_delay)
     for name in [source.path for source in sources] + ([labels] if labels else []):
         for written in (out, f"{out}.partial") if out != "-" else ():
             if Path(name).exists() and Path(written).exists() and Path(name).samefile(written):
