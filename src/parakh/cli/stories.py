@@ -26,8 +26,9 @@ def show_story(story: Story, console: Console, *, every_rule: bool = False) -> N
     console.say(dim(" · ".join(why)))
     if story.reasons:
         console.print("")
+    room = min(24, max([5, *(width(clean(code)) for code, _ in story.reasons)]))
     for code, words in story.reasons:
-        console.say(f"{bold(pad(clean(code), 5))} {clean(words)}", indent="  ", hanging=" " * 8)
+        console.say(f"{bold(pad(clean(code), room))} {clean(words)}", indent="  ", hanging=" " * (room + 3))
     if story.facts:
         console.print("", *_facts(story.facts, console.columns))
     if story.timelines:
