@@ -38,7 +38,8 @@ class History:
         Raises StateLimitError where the windows would outgrow what they can hold.
         """
         if placed is None:
-            entries = Entries.of(admitted.kinds, admitted.rows, admitted.times, late=admitted.late, held=admitted.held)
+            late = admitted.late if admitted.late_count else None
+            entries = Entries.of(admitted.kinds, admitted.rows, admitted.times, late=late, held=admitted.held)
             self.state.process(words, flags, entries)
             return
         # What a label about a key is about depends on the events before it: the batch is cut there.

@@ -238,7 +238,8 @@ class Decoder:
     ) -> Decoded:
         """Ask Python about the rows that the kernel left, and give ids to a type that has none."""
         count = out.shape[1]
-        problem_field = np.full(count, -1, np.int16)
+        problem_field = np.empty(count, np.int16)
+        problem_field.fill(-1)
         ids: dict[int, bytes] = {}
         if unsure:
             for index in np.flatnonzero(out[column.PROBLEM] == column.UNSURE).tolist():

@@ -128,7 +128,8 @@ class LogBatch:
         count = chunk.count
         decoded = chunk.decode(decoder, 0, count, words, 0)
         part = EventPart(type_index, 0, count, decoded, decoder, ((chunk, 0, count),))
-        kinds = np.full(count, type_index, np.uint8)
+        kinds = np.empty(count, np.uint8)
+        kinds.fill(type_index)
         return cls(kinds, np.arange(count, dtype=np.int32), (part,), _NO_LABELS)
 
 
