@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from parakh.features.answers import copy_features, empty_features
+from parakh.features.buckets import merge_ended
 from parakh.features.intake import take_label, visit
 from parakh.features.keys import prepare
 from parakh.features.memory import get, kernel, load, part, prefetch, put, sources_digest
@@ -59,6 +60,7 @@ from parakh.features.tables import (
     SLOT_TAIL,
     SLOT_TIME,
     SOURCES,
+    STEP,
     STRIDE,
     TYPE_GROUPS,
     TYPE_WIDTH,
@@ -128,6 +130,7 @@ def over_history(
     bound = np.int64(bounds.ctypes.data)
     first_sequence = get(c, SEQUENCE)
     forgotten = get(c, LATENESS) + get(h, LONGEST)
+    merging = get(h, STEP) != 0
     clock = get(c, RUNNING_CLOCK)
     for n in range(get(c, NEXT), count):
         look_ahead(c, p, h, hc, history, keys, log, count, n)
@@ -191,6 +194,9 @@ def over_history(
                     s = slot_of(c, hc, code)
             if need == NEED_NOTHING:
                 forget_all_expired(c, p, h, hc, s, clock - forgotten)
+                if merging:
+                    need = merge_ended(c, p, h, hc, s, clock)
+            if need == NEED_NOTHING:
                 in_order = time >= get(s, SLOT_TIME)
                 if in_order:
                     advance(c, p, h, s, time, bound + 8 * n, count)
