@@ -157,6 +157,23 @@ def project(*features: FeatureDefinition, labels: tuple[Label, ...] = (), **sett
     )
 
 
+def transfers(*entities: Entity, payer: Any = STRING, **settings: Any) -> Definitions:
+    transfer = EventType(
+        name="payment",
+        id="row",
+        time="paid_at",
+        fields=(
+            Field(name="paid_at", type=TIMESTAMP),
+            Field(name="payer", type=payer, entity="account"),
+            Field(name="payee", type=payer, entity="account"),
+            Field(name="device", type=INTEGER, entity="device"),
+            Field(name="amount", type=INTEGER),
+        ),
+        labels=(Label(name="fraud"),),
+    )
+    return Definitions(settings=Settings(name="state", **settings), events=(transfer,), entities=entities)
+
+
 def payments(count: int, seed: int, *, keys: int = 1, disorder_s: int = 600, gap_s: int = 20) -> Columns:
     random = np.random.default_rng(seed)
     times = np.cumsum(random.integers(0, 2 * gap_s * SECOND, count)) + START

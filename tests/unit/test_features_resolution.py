@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from feature_streams import START, UNITS, Columns, Stream, bits, feature, payments, project
+from feature_streams import START, UNITS, Columns, Stream, bits, feature, payments, project, transfers
 
 from parakh.decisions.definition import Definitions
 from parakh.errors import StateLimitError
 from parakh.events.definition import Label
 from parakh.expressions.types import NULL_WORD
-from parakh.features.definition import AggregateKind
+from parakh.features.definition import AggregateKind, Entity
 
 K = AggregateKind
 MINUTE, HOUR, DAY = UNITS["m"], UNITS["h"], UNITS["d"]
@@ -222,6 +222,25 @@ def test_sweeps_merge_what_nobody_touches_and_narrow_what_a_burst_left() -> None
     stream.take({"paid_at": np.array([BEGIN + 9 * DAY]), "card": np.array([3]), "amount": np.array([1])})
     stream.state.sweep_all()
     assert (stream.state.keys, stream.state.records) == (1, 1)
+
+
+def test_an_event_enters_once_though_a_key_that_it_reads_needs_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parakh.features.state._grown", lambda words: words)  # so that there is never room to spare
+    sent = feature("sent", K.COUNT, None, ("20d",), by=("payer",), resolution_us=MINUTE)
+    stream = Stream(transfers(Entity(name="account", features=(sent,)), lateness_us=0))
+    count = 4000
+    random = np.random.default_rng(15)
+    # Who sends seldom is merged when it receives.
+    columns = {
+        "paid_at": BEGIN + np.arange(count) * MINUTE,
+        "payer": random.zipf(1.5, count) % 300,
+        "payee": random.integers(0, 300, count),
+    }
+    got = stream.take_in_batches(columns, 500)
+    seen = np.zeros(300, np.int64)
+    for i, (payer, payee) in enumerate(zip(columns["payer"].tolist(), columns["payee"].tolist(), strict=True)):
+        seen[payer] += 1
+        assert (got["payer.sent_20d"][i], got["payee.sent_20d"][i]) == (seen[payer], seen[payee]), i
 
 
 def test_the_state_limit_is_kept_while_merging() -> None:

@@ -22,7 +22,7 @@ from parakh.features.index import ANY_SIZE, block_key, index_records, range_sum,
 from parakh.features.measures import integers_answer, numbers_answer
 from parakh.features.memory import get, load, number, part, put, store, word
 from parakh.features.rings import free_list, key_value, ring_words, room_for, size_class, take, upper
-from parakh.features.slots import drop_expired, narrow, reserve
+from parakh.features.slots import drop_expired, forget_all_expired, narrow, reserve, slot_of
 from parakh.features.tables import (
     AMOUNT,
     ARENA,
@@ -62,6 +62,8 @@ from parakh.features.tables import (
     NEED_NOTHING,
     NONE,
     NULL,
+    READ_KEY,
+    READ_WIDTH,
     SCRATCH,
     SLOT_HEAD,
     SLOT_MASK,
@@ -80,7 +82,7 @@ from parakh.features.tables import (
 )
 from parakh.features.windows import lower_bound
 
-__all__ = ["answer_with_buckets", "locate_buckets", "merge_ended", "sweep_buckets"]
+__all__ = ["answer_with_buckets", "locate_buckets", "merge_ended", "merge_read", "sweep_buckets"]
 
 FIRST_MASK = np.int64(1)  # two records: one bucket, and the sums after it
 
@@ -113,6 +115,21 @@ def merge_ended(c: Any, p: Any, h: Any, hc: Any, s: Any, clock: Any) -> Any:
         head = until
     pass_over(p, h, s, head)
     return need
+
+
+@part
+def merge_read(c: Any, p: Any, h: Any, hc: Any, reads: Any, count: Any, codes: Any, clock: Any) -> Any:
+    """Merges what can be of the keys that an event reads, or says what that needs."""
+    forgotten = clock - get(c, LATENESS) - get(h, LONGEST)
+    for k in range(count):
+        code = load(codes + 8 * get(reads + 8 * READ_WIDTH * k, READ_KEY))
+        s = slot_of(c, hc, code) if code >= 0 else NONE
+        if s != NONE:
+            forget_all_expired(c, p, h, hc, s, forgotten)
+            need = merge_ended(c, p, h, hc, s, clock)
+            if need != NEED_NOTHING:
+                return need
+    return NEED_NOTHING
 
 
 @part

@@ -1,7 +1,9 @@
 """Definitions of features made into a plan: which features share a history, what its records keep, where answers go.
 
-Features of one entity with the same sources and keys share one history. The plan adds to each event type's layout the
-features' columns, and to its ingest program the arguments and conditions that windows read.
+Features of one entity with the same sources and keys share one history; those whose resolution lets records be merged
+have one for each resolution, so that a feature that needs every record does not keep the others from it. The plan adds
+to each event type's layout the features' columns, and to its ingest program the arguments and conditions that windows
+read.
 """
 
 from __future__ import annotations

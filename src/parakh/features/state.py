@@ -156,7 +156,7 @@ class FeatureState:
 
     @property
     def records(self) -> int:
-        """Records held, over all histories: an event counts once in each that it is part of."""
+        """Records held, over all histories: an event counts once in each that it is part of, merged events as one."""
         return sum(int(self._history(number)[t.HISTORY_RECORDS]) for number in range(len(self.plan.histories)))
 
     @property
