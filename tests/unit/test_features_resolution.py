@@ -224,6 +224,20 @@ def test_sweeps_merge_what_nobody_touches_and_narrow_what_a_burst_left() -> None
     assert (stream.state.keys, stream.state.records) == (1, 1)
 
 
+def test_keys_that_come_and_go_leave_nothing_behind() -> None:
+    definitions = project(feature("spent", K.MAX, "amount", ("1d",), resolution_us=MINUTE), lateness_us=MINUTE)
+    swept, touched = Stream(definitions), Stream(definitions)
+    columns = payments(20_000, seed=16, keys=50, disorder_s=1, gap_s=2)
+    sizes = []
+    for round in range(6):
+        again = {**columns, "paid_at": columns["paid_at"] + round * 4 * DAY}
+        for stream in (swept, touched):
+            stream.take(again)
+            sizes.append(stream.state.arrays()["arena"].size)
+        swept.state.sweep_all()
+    assert max(sizes[4:]) <= sizes[0] * 1.05, sizes
+
+
 def test_an_event_enters_once_though_a_key_that_it_reads_needs_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("parakh.features.state._grown", lambda words: words)  # so that there is never room to spare
     sent = feature("sent", K.COUNT, None, ("20d",), by=("payer",), resolution_us=MINUTE)

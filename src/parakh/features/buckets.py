@@ -255,7 +255,6 @@ def answer_with_buckets(
         bucket = get(scratch, 2 * get(h, WINDOW_COUNT) + window)
         end = base + 8 * (high & mask) * stride
         if bucket < tail2:
-            low = get(s, SLOT_HEAD)
             start = base2 + 8 * (bucket & mask2) * stride2
         else:
             bucket = EACH_IS_KEPT
