@@ -40,7 +40,7 @@ LENGTHS = {
 Ways = tuple[tuple[str, ...], ...]
 """Tuples of field names that give a key."""
 
-RESOLUTIONS = (SECOND, 7 * SECOND, MINUTE, 7 * MINUTE, HOUR)
+RESOLUTIONS = (SECOND, 7 * SECOND, MINUTE, 7 * MINUTE, HOUR, DAY)
 STARTS = (
     1_741_478_400 * SECOND,  # 2025-03-09 00:00 UTC: New York's clocks jump that day
     1_740_787_000 * SECOND,  # 2025-03-01 00:00 in Kolkata is near
@@ -58,13 +58,14 @@ class Scenario:
     log: tuple[Entry, ...]
 
 
-def scenario(random: Random, *, events: int, in_order: bool = False) -> Scenario:
-    """A random project with a random log of about `events` events.
+def scenario(random: Random, *, events: int, in_order: bool = False, resolution: float = 0.2) -> Scenario:
+    """A random project with a random log of about `events` events; `resolution` is the share of features that have one.
 
+    Where all have one, it is a coarse one, and nearly all are such that their records can be merged.
     `in_order` leaves out what a SQL engine's windows cannot say or says otherwise: late events, tied times, duplicates,
     labels, sums beyond 64 bits or beyond a float64's digits, and time zones.
     """
-    definitions = _Projects(random, in_order=in_order).definitions()
+    definitions = _Projects(random, in_order=in_order, resolution=resolution).definitions()
     return Scenario(definitions, tuple(_Streams(random, definitions, in_order=in_order).log(events)))
 
 
@@ -123,10 +124,16 @@ ARGUMENT_KINDS = {
 }
 
 
+KEPT_KINDS = (AggregateKind.FIRST, AggregateKind.LAST, AggregateKind.DISTINCT)
+"""What needs each record by itself."""
+
+
 class _Projects:
-    def __init__(self, random: Random, *, in_order: bool) -> None:
+    def __init__(self, random: Random, *, in_order: bool, resolution: float) -> None:
         self.random = random
         self.in_order = in_order
+        self.resolution = resolution
+        self.merging = resolution == 1.0
 
     def definitions(self) -> Definitions:
         random = self.random
@@ -138,7 +145,7 @@ class _Projects:
             name="random",
             currency="INR",
             time_zone="UTC" if self.in_order else random.choice(ZONES),
-            lateness_us=random.choice((0, 10 * SECOND, 10 * MINUTE, HOUR, DAY)),
+            lateness_us=random.choice((0, 10 * SECOND, 10 * MINUTE, HOUR, DAY)[: 3 if self.merging else 5]),
             horizon_us=max(reach, random.choice((HOUR, 2 * DAY, 400 * DAY))),
             label_sources=random.choice((SOURCES, SOURCES[:1], ())),
         )
@@ -176,10 +183,13 @@ class _Projects:
         aggregate, where = self.aggregate(sources), self.where(sources)
         over = self.windows()
         resolution = None
-        if random.random() < 0.2 and not any(window.calendar for window in over):
+        if random.random() < self.resolution and not any(window.calendar for window in over):
             shortest = min((window.length_us or HOUR for window in over), default=HOUR)
-            resolution = random.choice([length for length in RESOLUTIONS if length <= shortest])
-        delay = random.choice((10 * SECOND, 10 * MINUTE, HOUR, 7 * DAY)) if random.random() < 0.25 else 0
+            fitting = [length for length in RESOLUTIONS if length <= shortest]
+            resolution = random.choice(fitting[-2:] if self.merging else fitting)
+        delay = 0
+        if random.random() < 0.25:
+            delay = random.choice((10 * SECOND, 10 * MINUTE, HOUR, 7 * DAY)[: 3 if self.merging else 4])
         if aggregate.kind is AggregateKind.SINCE_LAST:
             delay, resolution = 0, None
         return FeatureDefinition(
@@ -199,13 +209,16 @@ class _Projects:
             return ()
         every = [Window(text, length_us=length) for text, length in LENGTHS.items()]
         every += [Window(calendar.value, calendar=calendar) for calendar in Calendar]
+        if self.merging:
+            every = [window for window in every if window.length_us and window.length_us >= 10 * MINUTE]
         return tuple(self.random.sample(every, self.random.randint(1, 3)))
 
     def aggregate(self, sources: Sequence[EventType]) -> Aggregate:
         random = self.random
         if random.random() < 0.2:
-            return Aggregate(random.choice((AggregateKind.COUNT, AggregateKind.SINCE_LAST)))
-        kind = random.choice([*ARGUMENT_KINDS, AggregateKind.SUM, AggregateKind.SUM])  # sums go wrong in more ways
+            return Aggregate(random.choice((AggregateKind.COUNT, AggregateKind.SINCE_LAST)[: 1 if self.merging else 2]))
+        kinds = [kind for kind in ARGUMENT_KINDS if not (self.merging and kind in KEPT_KINDS)]
+        kind = random.choice([*kinds, AggregateKind.SUM, AggregateKind.SUM])  # sums go wrong in more ways
         over_labels = [phrase for phrase in LABEL_VALUES if _labelled(phrase, sources)]
         phrases: Sequence[Phrase] = over_labels if over_labels and random.random() < 0.3 else VALUES
         fitting = [phrase for phrase in phrases if phrase.type.kind in ARGUMENT_KINDS[kind]]

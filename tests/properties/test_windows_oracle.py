@@ -33,9 +33,9 @@ def differences(definitions: Definitions, log: Sequence[Entry], batch_size: int)
     return found
 
 
-def _check(seed: int, *, events: int, in_order: bool = False) -> None:
+def _check(seed: int, *, events: int, resolution: float = 0.2) -> None:
     random = Random(seed)
-    case = scenario(random, events=events, in_order=in_order)
+    case = scenario(random, events=events, resolution=resolution)
     batch_size = random.choice((1, 2, 7, 64, 1024))
     if not differences(case.definitions, case.log, batch_size):
         return
@@ -70,7 +70,48 @@ def test_engine_equals_oracle(events: int, seed: int, rounds: int) -> None:
         _check(random.getrandbits(32), events=events)
 
 
-def test_batches_do_not_change_a_bit(seed: int, rounds: int) -> None:
+@pytest.mark.parametrize("events", [30, 200])
+def test_engine_that_merges_records_equals_oracle(events: int, seed: int, rounds: int) -> None:
+    pytest.importorskip("parakh.decisions.engine")
+    random = Random(seed)
+    for _ in range(rounds):
+        _check(random.getrandbits(32), events=events, resolution=1.0)
+
+
+def test_streams_merge_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The random streams with a resolution do merge records (fixed seeds)."""
+    pytest.importorskip("parakh.decisions.engine")
+    from oracle.adapter import run_engine
+    from parakh.features.assembly import assemble
+    from parakh.features.state import FeatureState
+
+    held: list[int] = []
+    sweep_all = FeatureState.sweep_all
+
+    def swept(state: FeatureState) -> None:
+        sweep_all(state)
+        held.append(state.records)
+
+    def assemble_without(types: Any, histories: Any, **more: Any) -> Any:
+        for history in histories:
+            history.step = 0
+        return assemble(types, histories, **more)
+
+    monkeypatch.setattr(FeatureState, "sweep_all", swept)
+    sizes = []
+    for _ in range(2):
+        held.clear()
+        for number in range(40):
+            case = scenario(Random(number), events=80, resolution=1.0)
+            run_engine(case.definitions, case.log, 16)
+        sizes.append(sum(held))
+        monkeypatch.setattr("parakh.features.plan.assemble", assemble_without)
+    merged, kept = sizes
+    assert merged < 0.9 * kept, sizes
+
+
+@pytest.mark.parametrize("resolution", [0.2, 1.0])
+def test_batches_do_not_change_a_bit(resolution: float, seed: int, rounds: int) -> None:
     """Design 3.10: the same log gives the same values, bit for bit, whatever the batch size."""
     pytest.importorskip("parakh.decisions.engine")
     from oracle.adapter import run_engine
@@ -78,7 +119,7 @@ def test_batches_do_not_change_a_bit(seed: int, rounds: int) -> None:
     random = Random(seed)
     for _ in range(rounds):
         case_seed = random.getrandbits(32)
-        case = scenario(Random(case_seed), events=120)
+        case = scenario(Random(case_seed), events=120, resolution=resolution)
         whole = run_engine(case.definitions, case.log, 1024)
         for batch_size in (1, random.randint(2, 40)):
             parts = run_engine(case.definitions, case.log, batch_size)

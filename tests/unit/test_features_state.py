@@ -6,32 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from feature_streams import START, UNITS, Stream, feature
+from feature_streams import START, UNITS, Stream, feature, transfers
 
-from parakh.decisions.definition import Definitions, Settings
+from parakh.decisions.definition import Definitions
 from parakh.errors import ExpressionError, StateLimitError
-from parakh.events.definition import EventType, Field, Label
-from parakh.expressions.types import INTEGER, NULL_WORD, STRING, TIMESTAMP
+from parakh.events.definition import EventType, Field
+from parakh.expressions.types import INTEGER, NULL_WORD, TIMESTAMP
 from parakh.features.definition import AggregateKind, Entity, FeatureDefinition
 
 K = AggregateKind
-
-
-def transfers(*entities: Entity, payer: Any = STRING, **settings: Any) -> Definitions:
-    transfer = EventType(
-        name="payment",
-        id="row",
-        time="paid_at",
-        fields=(
-            Field(name="paid_at", type=TIMESTAMP),
-            Field(name="payer", type=payer, entity="account"),
-            Field(name="payee", type=payer, entity="account"),
-            Field(name="device", type=INTEGER, entity="device"),
-            Field(name="amount", type=INTEGER),
-        ),
-        labels=(Label(name="fraud"),),
-    )
-    return Definitions(settings=Settings(name="state", **settings), events=(transfer,), entities=entities)
 
 
 def accounts(*features: FeatureDefinition) -> Entity:

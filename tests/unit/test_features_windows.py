@@ -10,73 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from feature_streams import SECOND, START, UNITS, Stream, feature
+from feature_streams import START, UNITS, Stream, bits, feature, payments, project, scan
 
-from parakh.decisions.definition import Definitions, Settings
-from parakh.events.definition import EventType, Field, Label
-from parakh.expressions.types import INTEGER, NULL_WORD, NUMBER, STRING, TIMESTAMP, money
-from parakh.features.definition import AggregateKind, Entity, FeatureDefinition
+from parakh.decisions.definition import Definitions
+from parakh.events.definition import Label
+from parakh.expressions.types import NULL_WORD, money
+from parakh.features.definition import AggregateKind
 
 K = AggregateKind
-Columns = dict[str, npt.NDArray[Any]]
-
-
-def project(*features: FeatureDefinition, labels: tuple[Label, ...] = (), **settings: Any) -> Definitions:
-    payment = EventType(
-        name="payment",
-        id="row",
-        time="paid_at",
-        fields=(
-            Field(name="paid_at", type=TIMESTAMP),
-            Field(name="card", type=STRING, entity="card"),
-            Field(name="amount", type=money("INR")),
-            Field(name="points", type=INTEGER),
-            Field(name="ratio", type=NUMBER),
-            Field(name="country", type=STRING),
-        ),
-        labels=labels,
-    )
-    return Definitions(
-        settings=Settings(name="one", **settings), events=(payment,), entities=(Entity(name="card", features=features),)
-    )
-
-
-def payments(count: int, seed: int, *, keys: int = 1, disorder_s: int = 600, gap_s: int = 20) -> Columns:
-    random = np.random.default_rng(seed)
-    times = np.cumsum(random.integers(0, 2 * gap_s * SECOND, count)) + START
-    late = np.where(random.random(count) < 0.25, random.integers(0, disorder_s * SECOND, count), 0)
-    times = (times - late) // SECOND * SECOND  # many ties
-    amount = random.integers(-500, 10_000, count)
-    points = random.integers(-(2**40), 2**40, count)
-    ratio = random.normal(size=count) * 10.0 ** random.integers(-3, 4, count)
-    country = random.zipf(1.3, count) % 300
-    for column, missing in ((amount, 0.1), (points, 0.3), (country, 0.1)):
-        column[random.random(count) < missing] = NULL_WORD
-    ratio[random.random(count) < 0.1] = np.nan
-    card = random.integers(0, keys, count)
-    return {
-        "paid_at": times, "card": card, "amount": amount, "points": points, "ratio": ratio, "country": country,
-    }  # fmt: skip
-
-
-def scan(
-    columns: Columns, low: Callable[[int], int], high: Callable[[int], int], name: str, *, current: bool
-) -> list[list[Any]]:
-    """For each event the values that its window holds, by time and then by place in the log, NULLs left out."""
-    times, cards = columns["paid_at"], columns["card"]
-    values = columns[name]
-    known = ~np.isnan(values) if values.dtype.kind == "f" else values != NULL_WORD
-    held = []
-    for i in range(len(times)):
-        t = int(times[i])
-        end = i + 1 if current else i
-        inside = np.flatnonzero(
-            (cards[:end] == cards[i]) & (times[:end] > low(t)) & (times[:end] <= high(t)) & known[:end]
-        )
-        held.append(values[inside[np.argsort(times[inside], kind="stable")]].tolist())
-    return held
 
 
 def plain(length: str, delay: str = "0s") -> tuple[Callable[[int], int], Callable[[int], int]]:
@@ -254,10 +196,6 @@ def every_aggregate() -> Definitions:
         horizon_us=UNITS["d"],
         lateness_us=UNITS["h"],
     )
-
-
-def bits(features: dict[str, npt.NDArray[Any]]) -> dict[str, bytes]:
-    return {name: values.tobytes() for name, values in features.items()}
 
 
 def test_batches_sweeps_and_snapshots_do_not_change_a_bit() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from parakh.features.index import ANY_SIZE, block_key
 from parakh.features.measures import count_between, integers_answer, nth_value, numbers_answer
 from parakh.features.memory import get, load, load8, number, part, store, store8, word
@@ -50,9 +52,10 @@ from parakh.features.tables import (
     WINDOWS,
 )
 
-__all__ = ["answer", "copy_features", "empty_features"]
+__all__ = ["EACH_IS_KEPT", "answer", "copy_features", "empty_features", "mark_overflow"]
 
 OVERFLOW = 1
+EACH_IS_KEPT = np.int64(-1)  # in place of the first merged record of a range
 
 
 @part
@@ -61,7 +64,8 @@ def answer(
     out: Any, rows: Any, mark: Any,
 ) -> Any:  # fmt: skip
     """Writes features [first, last); `more` is 1 where the windows now end with one more record, the event itself."""
-    base = get(c, ARENA) + 8 * get(s, SLOT_RING)
+    arena = get(c, ARENA)
+    base = arena + 8 * get(s, SLOT_RING)
     mask, stride = get(s, SLOT_MASK), get(h, STRIDE)
     step = 8 * stride
     scratch = get(c, SCRATCH)
@@ -80,13 +84,15 @@ def answer(
             result = count_between(base, mask, stride, get(m, MEASURE_COUNTER), low, high)
         elif SUM_INTEGER <= kind <= STDDEV_INTEGER:
             scale = number(get(f, FEATURE_SCALE))
-            result, overflow = integers_answer(p, h, m, s, base, mask, stride, kind, low, high, scale)
+            start, end = base + (low & mask) * step, base + (high & mask) * step
+            result, overflow = integers_answer(p, h, m, s, arena, kind, start, end, low, high, EACH_IS_KEPT, scale)
             if overflow != 0:
                 mark_overflow(mark)
             if result == NULL:
                 result = null
         elif kind < EXTREME:
-            result = word(numbers_answer(p, h, m, s, base, mask, stride, kind, low, high))
+            start, end = base + (low & mask) * step, base + (high & mask) * step
+            result = word(numbers_answer(p, h, m, s, arena, kind, start, end, low, high, EACH_IS_KEPT))
         elif kind == COUNT_DISTINCT:
             running = s + 8 * get(f, FEATURE_CACHE)
             result = load(running)

@@ -62,8 +62,10 @@ def assemble(
     type_place = words.place(len(types) * t.TYPE_WIDTH)
     groups = {(item.index, history.index): 0 for item in types for history in histories}
     header_words = t.SLOT_FIXED
+    merging = [history.index for history in histories if history.step]
     for history in histories:
-        assembly = _History(words, history, most_keys)
+        number = len(histories) + merging.index(history.index) if history.step else 0
+        assembly = _History(words, history, most_keys, number)
         place = history_place + history.index * t.HISTORY_WIDTH
         words.words[place : place + t.HISTORY_WIDTH] = assembly.record()
         header_words = max(header_words, assembly.header)
@@ -83,7 +85,7 @@ def assemble(
         words.words[place : place + t.TYPE_WIDTH] = record
     control = t.CONTROL_FIXED
     for item_place, size in (
-        (t.PROGRAM_FREE, len(histories) * t.FREE_CLASSES),
+        (t.PROGRAM_FREE, (len(histories) + len(merging)) * t.FREE_CLASSES),
         (t.PROGRAM_HISTORY_CONTROL, len(histories) * t.HISTORY_CONTROL),
         (t.PROGRAM_PAIR_CONTROL, pairs * t.PAIR_CONTROL),
         (t.PROGRAM_HELD_CONTROL, t.HELD_CONTROL),
@@ -98,12 +100,16 @@ def assemble(
 
 
 class _History:
-    """One history: places in the record (`stride` words) and in the header of a slot (`header` words)."""
+    """One history: places in the record (`stride` words) and in the header of a slot (`header` words).
 
-    def __init__(self, words: _Words, draft: Draft, most_keys: int) -> None:
+    `bucket_number` is the number that merged records' memory goes by, where the history has such.
+    """
+
+    def __init__(self, words: _Words, draft: Draft, most_keys: int, bucket_number: int) -> None:
         self.words = words
         self.draft = draft
         self.most_keys = most_keys
+        self.bucket_number = bucket_number
         self.stride = 1  # the time
         self.header = t.SLOT_FIXED
         self.indexed = 0
@@ -126,6 +132,8 @@ class _History:
         """The history's own record in the program."""
         record = [0] * t.HISTORY_WIDTH
         record[t.STRIDE], record[t.META], record[t.LONGEST] = self.stride, self.meta, self.draft.longest
+        if self.draft.step:
+            record[t.BUCKETS] = self._in_header(t.SLOT_BUCKET_FIXED)
         # Whole cache lines, so that neighbours do not share one.
         self.header = -(-self.header // 8) * 8
         record[t.HEADER], record[t.INDEXED] = self.header, self.indexed
@@ -138,7 +146,21 @@ class _History:
         labels = self._label_effects()
         record[t.LABEL_COUNT], record[t.LABELS] = len(labels), self.words.table(labels)
         record[t.CACHED] = int(bool(self.caches))
+        if self.draft.step:
+            record[t.STEP] = self.draft.step
+            record[t.LONGEST_DELAY] = max(spec.delay for spec in self.draft.windows)
+            record[t.BUCKET_HISTORY], record[t.BUCKET_NUMBER] = self._buckets(record), self.bucket_number
         return record
+
+    def _buckets(self, record: list[int]) -> int:
+        """The place of the history that merged records are laid out by: a record's words, then a block's."""
+        merged = [0] * t.HISTORY_WIDTH
+        merged[t.STRIDE], merged[t.SUMMARY], merged[t.INDEXED] = self.stride + self.indexed, self.stride, self.indexed
+        for count, place in (
+            (t.MEASURE_COUNT, t.MEASURES), (t.EXTREME_COUNT, t.EXTREMES), (t.BLOCK_SUM_COUNT, t.BLOCK_SUMS),
+        ):  # fmt: skip
+            merged[count], merged[place] = record[count], record[place]
+        return self.words.put(merged)
 
     # -- records ------------------------------------------------------------------------------------------------------
 
@@ -219,6 +241,8 @@ class _History:
             record[t.WINDOW_DISTINCTS] = self.words.put(distincts)
             record[t.WINDOW_EXTREME_COUNT] = len(extremes) // 2
             record[t.WINDOW_EXTREMES] = self.words.put(extremes)
+            if self.draft.step:
+                record[t.WINDOW_BUCKET] = self._in_header(1)
             self.windows.append(record)
 
     def _cache(self, feature: FeatureDraft) -> None:
@@ -241,7 +265,7 @@ class _History:
                 record[t.EXTREME_MEASURE] = self._measure_at(measure)
                 self.extreme_records.append(record)
             place = (feature.window, measure, sign)
-            if place not in self.caches:
+            if place not in self.caches and not self.draft.step:
                 self.caches[place] = self._in_header(2)
 
     def _number(self, measure: MeasureDraft) -> int:
@@ -304,7 +328,7 @@ class _History:
             elif draft.kind in (AggregateKind.MIN, AggregateKind.MAX):
                 sign = 1 if draft.kind is AggregateKind.MAX else -1
                 record[t.FEATURE_PLACE] = self._extreme_at(measure, sign)
-                record[t.FEATURE_CACHE] = self.caches[draft.window, measure, sign]
+                record[t.FEATURE_CACHE] = self.caches.get((draft.window, measure, sign), 0)
         return record
 
     def _label_effects(self) -> list[list[int]]:

@@ -130,6 +130,7 @@ class Draft:
     groups: dict[int, GroupDraft] = field(default_factory=dict)
     bits: int = 0
     longest: int = 0
+    step: int = 0  # the resolution by which its records are merged, 0 where each is kept
 
     def window(self, spec: WindowSpec) -> WindowSpec:
         self.windows.setdefault(spec, len(self.windows))

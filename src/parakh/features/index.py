@@ -43,9 +43,12 @@ from parakh.features.tables import (
     SLOT_RING,
     SLOT_TAIL,
     STRIDE,
+    SUMMARY,
 )
 
-__all__ = ["block_key", "index_records", "mean_between", "range_sum", "squares_about", "sums_of"]
+__all__ = [
+    "ANY_SIZE", "block_key", "index_records", "range_sum", "squares_about", "summarise", "sums_of",
+]  # fmt: skip
 
 ONE = np.int64(1)
 ANY_SIZE = np.int64(2**62)
@@ -53,7 +56,12 @@ ANY_SIZE = np.int64(2**62)
 
 @part
 def block_address(h: Any, base: Any, mask: Any, stride: Any, i: Any, size: Any) -> Any:
-    """Where the index has the block of `size` records (32 or 1024) that begins at i."""
+    """Where the index has the block of `size` records (32 or 1024) that begins at i.
+
+    A merged record stands for many: what a block has, it has in itself.
+    """
+    if size == 1:
+        return base + 8 * ((i & mask) * stride + get(h, SUMMARY))
     blocks = base + 8 * (mask + 1) * stride
     before = (i & mask) // size
     if size == SUPER:
@@ -90,24 +98,31 @@ def index_records(p: Any, h: Any, s: Any, start: Any, end: Any, arena: Any) -> A
 @part
 def index_block(p: Any, h: Any, base: Any, mask: Any, stride: Any, i: Any, size: Any) -> Any:
     """Writes the index of one complete block, from its records or from its blocks of 32."""
-    target = block_address(h, base, mask, stride, i, size)
+    summarise(p, h, base, mask, stride, i, i + size, size, block_address(h, base, mask, stride, i, size))
+
+
+@part
+def summarise(
+    p: Any, h: Any, base: Any, mask: Any, stride: Any, low: Any, high: Any, below_size: Any, target: Any
+) -> Any:
+    """Writes what [low, high) holds together at `target`."""
     e = p + 8 * get(h, EXTREMES)
     for _ in range(get(h, EXTREME_COUNT)):
-        key, _place = block_key(h, base, mask, stride, e, i, i + size, size)
+        key, _place = block_key(h, base, mask, stride, e, low, high, below_size)
         store(target + 8 * get(e, EXTREME_BLOCK), key)
         e += 8 * EXTREME_WIDTH
     b = p + 8 * get(h, BLOCK_SUMS)
     for _ in range(get(h, BLOCK_SUM_COUNT)):
         m = p + 8 * get(b, BLOCK_SUM_MEASURE)
         slot = target + 8 * get(b, BLOCK_SUM_BLOCK)
-        total, rest = block_sum(h, m, b, base, mask, stride, i, i + size, size, 1.0)
+        total, rest = block_sum(h, m, b, base, mask, stride, low, high, below_size, 1.0)
         store(slot, word(total))
         store(slot + 8, word(rest))
         if get(m, MEASURE_SQUARES) >= 0:
-            count, mean, rest = mean_between(h, m, b, base, mask, stride, i, i + size, size)
+            count, mean, rest = mean_between(h, m, b, base, mask, stride, low, high, below_size)
             about = 0.0
             if count != 0:
-                about = squares_about(h, m, b, base, mask, stride, i, i + size, size, mean, rest)
+                about = squares_about(h, m, b, base, mask, stride, low, high, below_size, mean, rest)
             store(slot + 16, word(about))
         b += 8 * BLOCK_SUM_WIDTH
 
@@ -120,11 +135,12 @@ def block_key(h: Any, base: Any, mask: Any, stride: Any, e: Any, low: Any, high:
     """
     kind, at = get(e, EXTREME_KIND), get(e, EXTREME_AT)
     floats, sign = get(e, EXTREME_FLOAT), get(e, EXTREME_SIGN)
+    merged = get(h, SUMMARY) != 0
     best, place = LOWEST, -1
     i = low
     while i < high:
         size = smaller(block_at(i, high), below_size)
-        if size != 1:
+        if size != 1 or merged:
             key = load(block_address(h, base, mask, stride, i, size) + 8 * get(e, EXTREME_BLOCK))
         else:
             key = order_key(value_at(base, mask, stride, kind, at, i), floats, sign)
@@ -170,10 +186,11 @@ def block_sum(
     if get(m, MEASURE_KIND) == MEASURE_INTEGER:
         _count, total, rest = sum_of_integers(base, mask, stride, at, low, high)
         return total, rest
+    merged = get(h, SUMMARY) != 0
     total, rest = 0.0, 0.0
     i = low
     while i < high:
-        more, more_rest = 0.0, 0.0
+        more, more_rest, unit = 0.0, 0.0, scale
         size = smaller(block_at(i, high), below_size)
         while size > 1:
             a = block_address(h, base, mask, stride, i, size) + slot
@@ -184,9 +201,13 @@ def block_sum(
         if size == 1:
             more, more_rest = 0.0, 0.0
             value = load(base + 8 * ((i & mask) * stride + at))
-            if value != NULL:
+            if merged:
+                # In the place of a value it has the unit of its sum: see `merge`.
+                a = block_address(h, base, mask, stride, i, size) + slot
+                more, more_rest, unit = number(load(a)), number(load(a + 8)), number(value) * scale
+            elif value != NULL:
                 more = number(value)
-        total, rest = add_pair(total, rest, more * scale, more_rest * scale)
+        total, rest = add_pair(total, rest, more * unit, more_rest * unit)
         i += size
     return total, rest
 
@@ -227,13 +248,14 @@ def squares_about(
     """
     kind, at = get(m, MEASURE_KIND), get(m, MEASURE_AT)
     slot = 8 * get(b, BLOCK_SUM_BLOCK)
+    merged = get(h, SUMMARY) != 0
     total, carry = 0.0, 0.0
     i = low
     while i < high:
         size = smaller(block_at(i, high), below_size)
         more, d = 0.0, 0.0
         weight = 0.0
-        if size == 1:
+        if size == 1 and not merged:
             value = value_at(base, mask, stride, kind, at, i)
             if value != NULL:
                 near, exact = number(value), 0.0

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from parakh.features.answers import answer
+from parakh.features.buckets import answer_with_buckets, locate_buckets
 from parakh.features.index import index_records
 from parakh.features.measures import put_value
 from parakh.features.memory import get, load, number, part, put, store, word
@@ -74,6 +75,7 @@ from parakh.features.tables import (
     SLOT_MASK,
     SLOT_RING,
     SLOT_TAIL,
+    STEP,
     STRIDE,
     WINDOW_COUNT,
     WINDOW_DISTINCT_COUNT,
@@ -101,6 +103,8 @@ def visit(
     place = get(s, SLOT_TAIL)
     if not in_order:
         place = locate(c, p, h, s, time, bound, count)
+    if get(h, STEP) != 0:
+        locate_buckets(c, p, h, s, time, bound, count)
     first = NONE
     for after in range(2):
         more = 0
@@ -110,7 +114,10 @@ def visit(
         if read != NONE:
             last = load(read + 8 * (READ_COUNT if after == 1 else READ_BEFORE))
             features = p + 8 * get(read, READ_FEATURES)
-            answer(c, p, h, s, time, in_order, features, first, last, more, out, rows, mark)
+            if get(h, STEP) != 0:
+                answer_with_buckets(c, p, h, s, features, first, last, more, out, rows, mark)
+            else:
+                answer(c, p, h, s, time, in_order, features, first, last, more, out, rows, mark)
             first = last
 
 

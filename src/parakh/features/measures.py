@@ -19,11 +19,13 @@ from parakh.features.exact import (
     times_wide,
     wide_to_number,
 )
-from parakh.features.index import ANY_SIZE, mean_between, range_sum, squares_about, sums_of
+from parakh.features.index import ANY_SIZE, range_sum, squares_about, sums_of
 from parakh.features.memory import get, load, number, part, put, store, word
 from parakh.features.tables import (
     AVG_INTEGER,
     AVG_NUMBER,
+    BUCKET_HISTORY,
+    BUCKETS,
     LOW32,
     MEASURE_AT,
     MEASURE_COUNT_ONLY,
@@ -34,6 +36,10 @@ from parakh.features.tables import (
     MEASURE_SQUARES,
     MEASURE_VALUE,
     NULL,
+    SLOT_MASK,
+    SLOT_RING,
+    SLOT_TAIL,
+    STRIDE,
     SUM_INTEGER,
 )
 
@@ -160,12 +166,16 @@ def nth_value(base: Any, mask: Any, stride: Any, counter: Any, low: Any, high: A
 
 @part
 def integers_answer(
-    p: Any, h: Any, m: Any, s: Any, base: Any, mask: Any, stride: Any, kind: Any, low: Any, high: Any, scale: Any
-) -> Any:
-    """sum, avg or stddev of integers over [low, high): a word, and whether it left 64 bits. NULL for no answer."""
+    p: Any, h: Any, m: Any, s: Any, arena: Any, kind: Any, start: Any, end: Any, low: Any, high: Any, bucket: Any,
+    scale: Any,
+) -> Any:  # fmt: skip
+    """sum, avg or stddev of integers over a range: a word, and whether it left 64 bits. NULL for no answer.
+
+    The range is that of the records [low, high), whose sums before it and with it stand in the records at `start` and
+    `end`; before them come the merged ones from `bucket` on, where it is not -1.
+    """
     at = get(m, MEASURE_AT)
-    a = base + 8 * ((low & mask) * stride + at)
-    b = base + 8 * ((high & mask) * stride + at)
+    a, b = start + 8 * at, end + 8 * at
     count = (load(b + 8) - load(a + 8)) & LOW32
     if count == 0:
         return NULL, 0
@@ -179,8 +189,7 @@ def integers_answer(
     if count < 2:
         return NULL, 0
     squares = get(m, MEASURE_SQUARES)
-    a = base + 8 * ((low & mask) * stride + squares)
-    b = base + 8 * ((high & mask) * stride + squares)
+    a, b = start + 8 * squares, end + 8 * squares
     q_low = load(b) - load(a)
     q_high = load(b + 8) - load(a + 8) - (1 if below(load(b), load(a)) else 0)
     freedom = float(count) * float(count - 1)
@@ -195,34 +204,60 @@ def integers_answer(
         if n_low < 0:
             numerator += 18446744073709551616.0
         return word(math.sqrt(numerator / freedom) / scale), 0
-    deviation, _ = deviation_of(p, h, m, base, mask, stride, low, high)
-    return word(deviation / scale), 0
+    return word(deviation_of(p, h, m, s, arena, low, high, bucket, count) / scale), 0
 
 
 @part
-def deviation_of(p: Any, h: Any, m: Any, base: Any, mask: Any, stride: Any, low: Any, high: Any) -> Any:
-    """The sample deviation of [low, high) from the squares about its mean, and the mean."""
+def sum_of(
+    p: Any, h: Any, m: Any, s: Any, arena: Any, low: Any, high: Any, bucket: Any, scale: Any
+) -> Any:  # fmt: skip
+    """The sum of a measure's numbers over a range, added up by itself, times `scale`, as a pair."""
+    base = arena + 8 * get(s, SLOT_RING)
+    total, rest = range_sum(p, h, m, base, get(s, SLOT_MASK), get(h, STRIDE), low, high, scale)
+    if bucket >= 0:
+        h2 = p + 8 * get(h, BUCKET_HISTORY)
+        s2 = s + 8 * get(h, BUCKETS)
+        base, stride = arena + 8 * get(s2, SLOT_RING), get(h2, STRIDE)
+        until = get(s2, SLOT_TAIL)
+        older, older_rest = range_sum(p, h2, m, base, get(s2, SLOT_MASK), stride, bucket, until, scale)
+        total, rest = add_pair(older, older_rest, total, rest)
+    return total, rest
+
+
+@part
+def deviation_of(
+    p: Any, h: Any, m: Any, s: Any, arena: Any, low: Any, high: Any, bucket: Any, count: Any
+) -> Any:  # fmt: skip
+    """The sample deviation over a range from the squares about its mean."""
+    total, rest = sum_of(p, h, m, s, arena, low, high, bucket, 1.0)
+    mean, rest = divide_pair(total, rest, float(count))
     b = sums_of(p, h, m)
-    count, mean, rest = mean_between(h, m, b, base, mask, stride, low, high, ANY_SIZE)
+    base = arena + 8 * get(s, SLOT_RING)
+    mask, stride = get(s, SLOT_MASK), get(h, STRIDE)
     squares = squares_about(h, m, b, base, mask, stride, low, high, ANY_SIZE, mean, rest)
+    if bucket >= 0:
+        h2 = p + 8 * get(h, BUCKET_HISTORY)
+        s2 = s + 8 * get(h, BUCKETS)
+        base = arena + 8 * get(s2, SLOT_RING)
+        mask, stride, until = get(s2, SLOT_MASK), get(h2, STRIDE), get(s2, SLOT_TAIL)
+        squares += squares_about(h2, m, b, base, mask, stride, bucket, until, ANY_SIZE, mean, rest)
     deviation = math.sqrt(squares / float(count - 1))
     # Different float64 cannot lie so near to each other; equal ones have a mean that is a little off.
     if deviation < abs(mean) * 2.0**-80:
         deviation = 0.0
-    return deviation, mean
+    return deviation
 
 
 @part
 def numbers_answer(
-    p: Any, h: Any, m: Any, s: Any, base: Any, mask: Any, stride: Any, kind: Any, low: Any, high: Any
+    p: Any, h: Any, m: Any, s: Any, arena: Any, kind: Any, start: Any, end: Any, low: Any, high: Any, bucket: Any
 ) -> Any:
-    """sum, avg or stddev of numbers over [low, high), NaN for no answer.
+    """sum, avg or stddev of numbers over a range as in `integers_answer`, NaN for no answer.
 
     The difference of two running sums is good unless it is tiny beside them; then the range is added up by itself.
     """
     at = get(m, MEASURE_AT)
-    a = base + 8 * ((low & mask) * stride + at)
-    b = base + 8 * ((high & mask) * stride + at)
+    a, b = start + 8 * at, end + 8 * at
     count = (load(b + 24) - load(a + 24)) & LOW32
     if count == 0:
         return math.nan
@@ -231,10 +266,10 @@ def numbers_answer(
     if (load(b + 24) >> 32) != (load(a + 24) >> 32):
         total, rest = add_pair(number(load(b + 8)), number(load(b + 16)), -number(load(a + 8)), -number(load(a + 16)))
         if not abs(total) > largest * 2.0**-30:
-            total, rest = range_sum(p, h, m, base, mask, stride, low, high, 1.0)
+            total, rest = sum_of(p, h, m, s, arena, low, high, bucket, 1.0)
     by = 1.0 if kind != AVG_NUMBER else float(count)
     if not abs(total) < math.inf:
-        total, rest = range_sum(p, h, m, base, mask, stride, low, high, 2.0**-64)
+        total, rest = sum_of(p, h, m, s, arena, low, high, bucket, 2.0**-64)
         if kind <= AVG_NUMBER:
             total, rest = divide_pair(total, rest, by)
             total = total * 2.0**64
@@ -255,7 +290,7 @@ def numbers_answer(
     q, q_rest = add_pair(q, q_rest, -product, -product_rest)
     doubt = (before + abs(mean) * largest) * 2.0**-40
     if not (q > doubt and before < 1e290):
-        deviation, _ = deviation_of(p, h, m, base, mask, stride, low, high)
+        deviation = deviation_of(p, h, m, s, arena, low, high, bucket, count)
     else:
         deviation = math.sqrt(q / float(count - 1))
     return deviation if deviation < math.inf else math.nan

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from parakh.features.answers import copy_features, empty_features
+from parakh.features.buckets import merge_ended, merge_read
 from parakh.features.intake import take_label, visit
 from parakh.features.keys import prepare
 from parakh.features.memory import get, kernel, load, part, prefetch, put, sources_digest
@@ -59,6 +60,7 @@ from parakh.features.tables import (
     SLOT_TAIL,
     SLOT_TIME,
     SOURCES,
+    STEP,
     STRIDE,
     TYPE_GROUPS,
     TYPE_WIDTH,
@@ -128,6 +130,7 @@ def over_history(
     bound = np.int64(bounds.ctypes.data)
     first_sequence = get(c, SEQUENCE)
     forgotten = get(c, LATENESS) + get(h, LONGEST)
+    merging = get(h, STEP) != 0
     clock = get(c, RUNNING_CLOCK)
     for n in range(get(c, NEXT), count):
         look_ahead(c, p, h, hc, history, keys, log, count, n)
@@ -160,6 +163,13 @@ def over_history(
         written = LOWEST
         if get(group, GROUP_WRITE) >= 0 and not late:
             written = load(codes + 8 * get(group, GROUP_WRITE))
+        if merging and not late:
+            # Of all keys that are read, before one is written: what needs room comes before anything is changed.
+            need = merge_read(c, p, h, hc, reads, get(group, GROUP_READ_COUNT), codes, clock)
+            if need != NEED_NOTHING:
+                put(c, NEXT, n)
+                put(c, RUNNING_CLOCK, clock)
+                return need
         own = NONE  # the read through the very key that is written
         for k in range(-1, get(group, GROUP_READ_COUNT)):
             read = reads + 8 * READ_WIDTH * k
@@ -191,6 +201,9 @@ def over_history(
                     s = slot_of(c, hc, code)
             if need == NEED_NOTHING:
                 forget_all_expired(c, p, h, hc, s, clock - forgotten)
+                if merging and writing != NONE:
+                    need = merge_ended(c, p, h, hc, s, clock)
+            if need == NEED_NOTHING:
                 in_order = time >= get(s, SLOT_TIME)
                 if in_order:
                     advance(c, p, h, s, time, bound + 8 * n, count)

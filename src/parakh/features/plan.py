@@ -1,7 +1,9 @@
 """Definitions of features made into a plan: which features share a history, what its records keep, where answers go.
 
-Features of one entity with the same sources and keys share one history. The plan adds to each event type's layout the
-features' columns, and to its ingest program the arguments and conditions that windows read.
+Features of one entity with the same sources and keys share one history; those whose resolution lets records be merged
+have one for each resolution, so that a feature that needs every record does not keep the others from it. The plan adds
+to each event type's layout the features' columns, and to its ingest program the arguments and conditions that windows
+read.
 """
 
 from __future__ import annotations
@@ -45,6 +47,10 @@ __all__ = ["DefinitionsLike", "FeaturePlan", "NamesLike", "plan_features"]
 DAY_US = 86_400_000_000
 _CALENDAR_US = {Calendar.DAY: 2 * DAY_US, Calendar.WEEK: 8 * DAY_US, Calendar.MONTH: 32 * DAY_US}
 _LEAVES_OUT = (AggregateKind.FIRST, AggregateKind.LAST, AggregateKind.SINCE_LAST)
+_MERGED = (
+    AggregateKind.COUNT, AggregateKind.SUM, AggregateKind.AVG, AggregateKind.MIN, AggregateKind.MAX,
+    AggregateKind.STDDEV,
+)  # fmt: skip
 
 
 class SettingsLike(Protocol):
@@ -144,7 +150,7 @@ class _Planner:
             for index, event in enumerate(definitions.events)
         }
         self._events = {event.name: event for event in definitions.events}
-        self._histories: dict[tuple[str, tuple[tuple[str, tuple[str, ...]], ...], int], Draft] = {}
+        self._histories: dict[tuple[str, tuple[tuple[str, tuple[str, ...]], ...], int, int], Draft] = {}
         self._slots: dict[tuple[str, object], int] = {}
         self._labels: dict[tuple[int, int], _LabelDraft] = {}
         self._pairs: dict[str, int] = {}
@@ -204,8 +210,10 @@ class _Planner:
         )
         where_labels = self._reads_label(definition)
         bits = len(split_conditions(definition.where, ())) if where_labels and definition.where else 0
-        history = self._history(entity, sources, definition.where if where_labels else None, bits)
-        window = history.window(self._window(feature.window, definition))
+        spec = self._window(feature.window, definition)
+        step = self._step(spec, definition)
+        history = self._history(entity, sources, definition.where if where_labels else None, bits, step)
+        window = history.window(spec)
         history.longest = max(history.longest, self._reach(window))
         kind = definition.aggregate.kind
         result = self._names.feature_type(definition)
@@ -214,7 +222,8 @@ class _Planner:
         if definition.aggregate.argument is not None:
             argument = self._names.argument_type(definition)
         measure = None
-        if definition.where is not None or definition.aggregate.argument is not None:
+        # Where records are merged, how many there were is a sum like others.
+        if definition.where is not None or definition.aggregate.argument is not None or step:
             measure = self._measure(history, definition, argument, sources)
         draft = FeatureDraft(
             kind=kind,
@@ -227,17 +236,20 @@ class _Planner:
         return history, draft
 
     def _history(
-        self, entity: Entity, sources: tuple[tuple[str, tuple[str, ...]], ...], where: str | None, bits: int
+        self, entity: Entity, sources: tuple[tuple[str, tuple[str, ...]], ...], where: str | None, bits: int, step: int
     ) -> Draft:
-        """The history that a feature shares; another one of the same kind where its condition bits are used up."""
+        """The history that a feature shares with those that merge by the same step, if they merge at all.
+
+        Another one of the same kind where its condition bits are used up.
+        """
         number = 0
         while True:
-            place = (entity.name, sources, number)
+            place = (entity.name, sources, step, number)
             history = self._histories.get(place)
             if history is None:
                 by = ", ".join(f"{source}.{'+'.join(key)}" for source, key in sources)
-                words = f"{entity.name} by {by}"
-                history = Draft(len(self._histories), words)
+                words = f"{entity.name} by {by}" + (f" in steps of {step / 1e6:g} s" if step else "")
+                history = Draft(len(self._histories), words, step=step)
                 for source, key in sources:
                     draft = self._types[source]
                     index = self._key(draft, entity, key)
@@ -256,6 +268,11 @@ class _Planner:
         length = self._definitions.settings.horizon_us if window is None else window.length_us
         assert length is not None, "a window has a length or a calendar unit"
         return WindowSpec(delay=delay, length=length, resolution=definition.resolution_us or 0)
+
+    def _step(self, window: WindowSpec, definition: FeatureDefinition) -> int:
+        """The resolution by which records may be merged for a feature, 0 where it needs each by itself."""
+        merged = definition.aggregate.kind in _MERGED and 0 < window.resolution <= window.length
+        return window.resolution if merged and not self._reads_label(definition) else 0
 
     def _reach(self, window: WindowSpec) -> int:
         return window.delay + window.length

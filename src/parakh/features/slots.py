@@ -13,31 +13,57 @@ import numpy as np
 from parakh.features.index import index_records
 from parakh.features.memory import get, load, part, put, store
 from parakh.features.repeats import HASHED, forget_values, hash_is_full, remember_values
-from parakh.features.rings import clear_slot, free_list, grow_ring, low_end, new_slot, ring_words, room_for, size_class
+from parakh.features.rings import (
+    clear_slot,
+    free_list,
+    give_back,
+    grow_ring,
+    low_end,
+    new_slot,
+    ring_words,
+    room_for,
+    size_class,
+)
 from parakh.features.tables import (
     AMOUNT,
     ARENA,
+    BUCKET_HISTORY,
+    BUCKET_NUMBER,
+    BUCKETS,
     HEADER,
     HISTORY_KEYS,
     HISTORY_RECORDS,
     HISTORY_ROOM,
     HISTORY_SLOTS,
     LINK_COUNT,
+    LOWEST,
     NEED_ARENA,
     NEED_HASH,
     NEED_NOTHING,
     NEED_SLOTS,
+    NONE,
     ROOM,
     SLOT_HEAD,
     SLOT_MASK,
     SLOT_RING,
     SLOT_TAIL,
+    STEP,
     STRIDE,
     TOP,
     WHICH,
 )
 
-__all__ = ["FOR_SLOTS", "drop_expired", "forget_all_expired", "make_slot", "move_ring", "reserve", "slot_of"]
+__all__ = [
+    "FOR_SLOTS",
+    "drop_all",
+    "drop_expired",
+    "forget_all_expired",
+    "make_slot",
+    "narrow",
+    "newest",
+    "reserve",
+    "slot_of",
+]
 
 SMALLEST_MASK = np.int64(1)  # two records: one, and the totals
 FOR_SLOTS = np.int64(0)
@@ -132,15 +158,52 @@ def drop_expired(c: Any, p: Any, h: Any, hc: Any, s: Any, forgotten: Any) -> Any
 @part
 def forget_all_expired(c: Any, p: Any, h: Any, hc: Any, s: Any, forgotten: Any) -> Any:
     """Starts a slot anew where all its records are forgotten, as if it had been swept."""
+    if get(s, SLOT_TAIL) != 0 and newest(c, p, h, s) <= forgotten:
+        drop_all(c, p, h, hc, s)
+        clear_slot(c, p, h, s)
+
+
+@part
+def newest(c: Any, p: Any, h: Any, s: Any) -> Any:
+    """The time of a slot's last record, before every time where it has none."""
+    tail = get(s, SLOT_TAIL)
+    if get(s, SLOT_HEAD) < tail:
+        base = get(c, ARENA) + 8 * get(s, SLOT_RING)
+        return load(base + 8 * ((tail - 1) & get(s, SLOT_MASK)) * get(h, STRIDE))
+    if get(h, STEP) != 0:
+        s2 = s + 8 * get(h, BUCKETS)
+        tail = get(s2, SLOT_TAIL)
+        if get(s2, SLOT_HEAD) < tail:
+            stride = get(p + 8 * get(h, BUCKET_HISTORY), STRIDE)
+            base = get(c, ARENA) + 8 * get(s2, SLOT_RING)
+            return load(base + 8 * ((tail - 1) & get(s2, SLOT_MASK)) * stride)
+    return LOWEST
+
+
+@part
+def drop_all(c: Any, p: Any, h: Any, hc: Any, s: Any) -> Any:
+    """Lets go of all records of a slot, which is to be cleared or given back; merged ones give their ring back."""
     head, tail = get(s, SLOT_HEAD), get(s, SLOT_TAIL)
-    if tail == 0:
-        return
-    base = get(c, ARENA) + 8 * get(s, SLOT_RING)
-    mask, step = get(s, SLOT_MASK), 8 * get(h, STRIDE)
-    if head < tail and load(base + ((tail - 1) & mask) * step) > forgotten:
-        return
     if get(h, LINK_COUNT) != 0:
         for i in range(head, tail):
             forget_values(c, p, h, s, i)
-    put(hc, HISTORY_RECORDS, get(hc, HISTORY_RECORDS) - (tail - head))
-    clear_slot(c, p, h, s)
+    dropped = tail - head
+    if get(h, STEP) != 0:
+        s2 = s + 8 * get(h, BUCKETS)
+        dropped += get(s2, SLOT_TAIL) - get(s2, SLOT_HEAD)
+        ring = get(s2, SLOT_RING)
+        if ring != NONE:
+            give_back(c, free_list(c, p, get(h, BUCKET_NUMBER), size_class(get(s2, SLOT_MASK))), ring)
+    put(hc, HISTORY_RECORDS, get(hc, HISTORY_RECORDS) - dropped)
+
+
+@part
+def narrow(c: Any, p: Any, h: Any, history: Any, s: Any) -> Any:
+    """Gives a slot a smaller ring where that is worth the move, and where there is room for it."""
+    mask = get(s, SLOT_MASK)
+    used = get(s, SLOT_TAIL) - get(s, SLOT_HEAD) + 2
+    narrower = mask
+    while narrower > 1 and used * 2 <= narrower + 1:
+        narrower >>= 1
+    if narrower < mask >> 1 and room_for(c, free_list(c, p, history, size_class(narrower)), ring_words(h, narrower)):
+        move_ring(c, p, h, history, s, narrower)

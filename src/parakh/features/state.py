@@ -84,7 +84,7 @@ class FeatureState:
         self._control = np.zeros(int(plan.program[t.PROGRAM_CONTROL]), np.int64)
         self._arena = np.zeros(_FIRST_WORDS, np.int64)
         self._hash = np.zeros((1 << 10, 2), np.int64)
-        self._scratch = np.zeros(2 * max(1, plan.windows), np.int64)
+        self._scratch = np.zeros(3 * max(1, plan.windows), np.int64)
         self._codes = np.zeros(64 * plan.most_keys, np.int64)
         self._slots: list[npt.NDArray[Any]] = [np.zeros(1 << 8, np.int64) for _ in plan.histories]
         self._parts: list[npt.NDArray[Any]] = [np.zeros((1 << 8, 2), np.int64) for _ in range(plan.pairs)]
@@ -156,7 +156,7 @@ class FeatureState:
 
     @property
     def records(self) -> int:
-        """Records held, over all histories: an event counts once in each that it is part of."""
+        """Records held, over all histories: an event counts once in each that it is part of, merged events as one."""
         return sum(int(self._history(number)[t.HISTORY_RECORDS]) for number in range(len(self.plan.histories)))
 
     @property

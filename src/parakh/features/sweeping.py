@@ -10,30 +10,28 @@ from typing import Any
 
 import numpy as np
 
+from parakh.features.buckets import sweep_buckets
 from parakh.features.memory import get, kernel, load, put, sources_digest
-from parakh.features.repeats import forget_values
-from parakh.features.rings import free_list, give_back, ring_words, room_for, size_class
-from parakh.features.slots import FOR_SLOTS, drop_expired, move_ring
+from parakh.features.rings import free_list, give_back, size_class
+from parakh.features.slots import FOR_SLOTS, drop_all, drop_expired, narrow, newest
 from parakh.features.tables import (
     ARENA,
     CLOCK,
     HISTORY_CONTROL,
     HISTORY_KEYS,
-    HISTORY_RECORDS,
     HISTORY_ROOM,
     HISTORY_SLOTS,
     HISTORY_WIDTH,
     LATENESS,
-    LINK_COUNT,
     LONGEST,
     PROGRAM_HISTORIES,
     PROGRAM_HISTORY_CONTROL,
     SLOT_HEAD,
     SLOT_MASK,
     SLOT_RING,
-    SLOT_TAIL,
     SLOT_TIME,
     SOURCES,
+    STEP,
     STRIDE,
 )
 from parakh.features.windows import advance
@@ -53,10 +51,11 @@ def _entry(sources: int) -> Any:
         put(c, SOURCES, sources)
         h = p + 8 * (get(p, PROGRAM_HISTORIES) + history * HISTORY_WIDTH)
         hc = c + 8 * (get(p, PROGRAM_HISTORY_CONTROL) + history * HISTORY_CONTROL)
-        earliest = get(c, CLOCK) - get(c, LATENESS)
+        clock = get(c, CLOCK)
+        earliest = clock - get(c, LATENESS)
         forgotten = earliest - get(h, LONGEST)
         slots, arena = get(hc, HISTORY_SLOTS), get(c, ARENA)
-        step = 8 * get(h, STRIDE)
+        stride = get(h, STRIDE)
         seen = 0
         last = min(last, get(hc, HISTORY_ROOM))
         for code in range(first, last):
@@ -67,31 +66,19 @@ def _entry(sources: int) -> Any:
                 continue
             seen += 1
             s = arena + 8 * offset
-            ring, mask = get(s, SLOT_RING), get(s, SLOT_MASK)
-            head, tail = get(s, SLOT_HEAD), get(s, SLOT_TAIL)
-            base = arena + 8 * ring
-            if head == tail or load(base + ((tail - 1) & mask) * step) <= forgotten:
-                if get(h, LINK_COUNT) != 0:
-                    for i in range(head, tail):
-                        forget_values(c, p, h, s, i)
-                put(hc, HISTORY_RECORDS, get(hc, HISTORY_RECORDS) - (tail - head))
+            if newest(c, p, h, s) <= forgotten:
+                drop_all(c, p, h, hc, s)
                 put(hc, HISTORY_KEYS, get(hc, HISTORY_KEYS) - 1)
-                give_back(c, free_list(c, p, history, size_class(mask)), ring)
+                give_back(c, free_list(c, p, history, size_class(get(s, SLOT_MASK))), get(s, SLOT_RING))
                 give_back(c, free_list(c, p, history, FOR_SLOTS), offset)
                 put(slots, code, 0)
-                continue
-            if load(base + (head & mask) * step) <= forgotten:
+            elif get(h, STEP) != 0:
+                sweep_buckets(c, p, h, hc, history, s, clock)
+            elif load(arena + 8 * (get(s, SLOT_RING) + (get(s, SLOT_HEAD) & get(s, SLOT_MASK)) * stride)) <= forgotten:
                 if get(s, SLOT_TIME) < earliest:
                     advance(c, p, h, s, earliest, np.int64(bounds.ctypes.data), np.int64(1))
                 drop_expired(c, p, h, hc, s, forgotten)
-                used = tail - get(s, SLOT_HEAD) + 2
-                narrow = mask
-                while narrow > 1 and used * 2 <= narrow + 1:
-                    narrow >>= 1
-                # Only when it is worth the move, and where there is room: the old ring is free afterwards.
-                worth = narrow < mask >> 1
-                if worth and room_for(c, free_list(c, p, history, size_class(narrow)), ring_words(h, narrow)):
-                    move_ring(c, p, h, history, s, narrow)
+                narrow(c, p, h, history, s)
         return last, seen
 
     return sweep_keys

@@ -117,8 +117,14 @@ KEY_PARTS, KEY_PAIRS, KEY_WRITES, KEY_SLOTS, KEY_WIDTH = range(5)
     LABEL_COUNT,
     LABELS,
     CACHED,  # whether entering a window has work to do
+    STEP,  # the resolution of all its features, by which old records are merged; 0 where each record is kept
+    LONGEST_DELAY,
+    BUCKETS,  # header word of a slot of its own for merged records, as far as SLOT_BUCKET_FIXED
+    BUCKET_HISTORY,  # place of the history that merged records are laid out by
+    BUCKET_NUMBER,  # its number among free lists
+    SUMMARY,  # of merged records: record offset of what a block of the index has; 0 where a record is one event
     HISTORY_WIDTH,
-) = range(21)
+) = range(27)
 
 META_BITS = 24
 
@@ -134,8 +140,9 @@ WINDOW_FIXED, WINDOW_RESOLUTION, WINDOW_CALENDAR = range(3)
     WINDOW_DISTINCTS,  # pairs: header word of the running count, record offset of the value (its link follows)
     WINDOW_EXTREME_COUNT,
     WINDOW_EXTREMES,  # pairs: header word of the cached place (its key follows), place of the extreme
+    WINDOW_BUCKET,  # header word of the first merged record that has not expired
     WINDOW_WIDTH,
-) = range(10)
+) = range(11)
 DELAY_US, DELAY_HIGH, DELAY_WIDTH = range(3)  # DELAY_HIGH: header word of the first record that has not entered
 
 # Program, a measure: what is kept of an aggregate's argument where its conditions hold.
@@ -220,3 +227,4 @@ SETTING_COLUMN, SETTING_BIT, SETTING_RAW, SETTING_FLOAT, SETTING_WIDTH = range(5
     SLOT_CODE,
     SLOT_FIXED,
 ) = range(7)
+SLOT_BUCKET_FIXED = SLOT_TAIL + 1

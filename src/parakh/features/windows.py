@@ -45,7 +45,7 @@ from parakh.features.tables import (
     WINDOWS,
 )
 
-__all__ = ["advance", "enter_all", "locate", "window_end"]
+__all__ = ["advance", "enter_all", "locate", "lower_bound", "window_end"]
 
 
 @part
