@@ -298,3 +298,23 @@ def test_times_are_in_utc_and_within_the_period(run: Run) -> None:
     for row in run.events["payment"]:
         assert start <= row["time"] < start + timedelta(days=42)
     assert SCENARIOS["fintech"]
+
+
+@pytest.mark.parametrize("name", ["payment.ndjson", "README.md"])
+def test_files_of_somebody_else_are_not_written_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ScenarioError, match="name another folder"):
+        simulate("fintech", events=100, seed=1, out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_run_that_was_stopped_is_run_again_in_its_folder(tmp_path: Path) -> None:
+    def stop(what: str, done: int, total: int) -> None:
+        if any(path.suffix == ".ndjson" for path in tmp_path.iterdir()):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate("fintech", events=2_000, seed=1, out=tmp_path, progress=stop)
+    assert any(path.suffix == ".ndjson" for path in tmp_path.iterdir())
+    assert simulate("fintech", events=100, seed=1, out=tmp_path).total == 100

@@ -16,6 +16,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done and how much there is."""
 
 MAX_EVENTS = 100_000_000
+_MARK = "scenario.json"
 
 
 class ScenarioError(ParakhError):
@@ -77,7 +78,7 @@ def simulate(scenario: str, *, events: int, seed: int, out: Path, progress: Prog
 
     `events` counts the events of all types together, and exactly so many are written. The same scenario, events and
     seed give the same bytes (with one version of NumPy). Raises ScenarioError for a name that is not in SCENARIOS, a
-    number that cannot be simulated, or a folder that cannot be written.
+    number that cannot be simulated, a folder that cannot be written, or one whose files are not of a simulation.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +93,21 @@ def simulate(scenario: str, *, events: int, seed: int, out: Path, progress: Prog
         raise ScenarioError(f"a seed is 0 or more, not {seed}")
     try:
         out.mkdir(parents=True, exist_ok=True)
+        _claim(out)
         run: Scenario = importlib.import_module(f"parakh.simulation.{scenario}").run
         return run(events=events, seed=seed, out=out, progress=progress)
     except OSError as error:
         raise ScenarioError(f"cannot write to {out}: {error.strerror or error}") from error
+
+
+def _claim(out: Path) -> None:
+    """Refuse to write over files that no simulation wrote; the mark stands from the start, as runs may be stopped."""
+    mark = out / _MARK
+    if not mark.exists():
+        strange = sorted(path.name for path in out.iterdir() if path.suffix == ".ndjson" or path.name == "README.md")
+        if strange:
+            raise ScenarioError(
+                f"{out} has files that no simulation wrote ({', '.join(strange[:3])}), and they might be overwritten; "
+                "name another folder"
+            )
+        mark.touch()
