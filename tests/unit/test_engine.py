@@ -151,6 +151,13 @@ def test_a_rule_without_a_code_gives_its_name_as_the_reason() -> None:
     assert decisions[0].reasons == ("any_sum",)
 
 
+def test_a_delay_for_labels_that_are_not_there_is_refused() -> None:
+    payment = sample_project().definitions.events[0]
+    bare = replace(payment, labels=tuple(replace(label, source=None) for label in payment.labels))
+    with pytest.raises(InputError, match="has a `from:` column"):
+        Engine(project(events=(bare,))).decide(sample_events(), label_delay_us=DAY_US)
+
+
 def test_questions_that_cannot_be_answered_say_why() -> None:
     engine = Engine(project(), batch_size=2)
     with pytest.raises(InputError, match="no event type 'paymnet'"):

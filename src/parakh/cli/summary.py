@@ -25,6 +25,8 @@ def show_summary(summary: Summary, console: Console) -> None:
     if quarantined:
         ordered = sorted(summary.quarantined.items(), key=lambda item: -item[1])
         console.table([[clean(reason), thousands(count)] for reason, count in ordered], align="<>")
+    if summary.received and not summary.accepted and not summary.duplicates:
+        console.print(red("nothing was accepted: are these events of this type?"))
     if summary.late:
         console.print(f"{thousands(summary.late)} came later than the lateness allows: decided without windows")
     if any(summary.labels.values()):

@@ -108,6 +108,11 @@ class Engine:
         """
         before, all_before = Counter(self.counts.quarantined), Counter(self.quarantine.counts)
         streams = [self._stream(name, source) for name, source in self._by_type(events, event_type).items()]
+        carried = any(label.source for item in streams for label in item.decoder.event_type.labels)
+        if label_delay_us is not None and not carried:
+            raise InputError(
+                "label_delay_us is given, but no label of these events has a `from:` column to be read from"
+            )
         merger = Merger(streams, labels=self.read_labels(labels), label_delay_us=label_delay_us)
         batches = []
         while (batch := merger.next(self.words, self.batch_size)) is not None:

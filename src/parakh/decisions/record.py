@@ -97,7 +97,9 @@ class Writer:
         self._first_rule = len(pieces)
         pieces += [encode(rule.name) for rule in rules]
         self._first_reason = len(pieces)
-        pieces += [encode(Reason(rule.reason or rule.name, rule.text)) for rule in rules]
+        # Where a rule says no reason in words, its condition is the reason.
+        said = [rule.text or " ".join(rule.when.split()) for rule in rules]
+        pieces += [encode(Reason(rule.reason or rule.name, text)) for rule, text in zip(rules, said)]
         self._first_input = len(pieces)
         # The contribution follows its code and text, so the array of three is opened here and closed by a number.
         pieces += [b"\x93" + encode(name) + encode("") for name in schema.inputs]

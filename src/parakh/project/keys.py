@@ -245,7 +245,7 @@ RULE = Record(
         Key("then", OUTCOME, "The outcome that it asks for.", required=True),
         Key("override", Flag(), "The rule decides alone, whatever other rules and models say."),
         Key("reason", Text("^.{0,64}$", "a code of at most 64 characters"), "The reason's code in the record."),
-        Key("text", Text(), "The reason in words; the condition in words where it is left out."),
+        Key("text", Text(), "The reason in words; the condition where it is left out."),
         Key("mode", MODE, "live decides; shadow is computed and recorded alone; disabled rests."),
         Key("owner", Text(), "Who answers for it."),
         Key("tags", OneOrMany(Text("^\\S{1,64}$", "a tag without spaces")), "Words to find it by."),
