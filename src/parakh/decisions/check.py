@@ -158,9 +158,8 @@ class _Check:
                     window.text,
                     hint="set a longer `horizon` in parakh.toml",
                 )
-        if definition.resolution_us and any(
-            w.length_us and w.length_us < definition.resolution_us for w in definition.over
-        ):
+        lengths = [window.length_us for window in definition.over if window.length_us]
+        if definition.resolution_us and min(lengths, default=settings.horizon_us) < definition.resolution_us:
             self._problem("the resolution is coarser than the window", definition.name)
         if not known:
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 from parakh.decisions.definition import Definitions
 from parakh.errors import ExpressionError
@@ -24,6 +25,7 @@ from parakh.rules.definition import Mode
 
 __all__ = ["Names", "Report"]
 
+_Check = Callable[[Expression, Scope], Typed]
 Report = Callable[[ExpressionError, str], None]
 """Called with what is wrong and the text in which it is wrong; may raise."""
 
@@ -58,11 +60,10 @@ class Names:
         """The same for what must be true or false."""
         return self._checked(check_condition, text, scope, expression)
 
-    def _checked(
-        self, how: Callable[[Expression, Scope], Typed], text: str, scope: Scope, expression: Expression | None
-    ) -> Typed | None:
+    def _checked(self, how: _Check, text: str, scope: Scope, expression: Expression | None) -> Typed | None:
         try:
-            return how(expression or parse(text), scope)
+            known = _known(how, str(text), scope) if expression is None else None
+            return known or how(expression or parse(text), scope)
         except ExpressionError as error:
             self._report(error, text)
             return None
@@ -195,3 +196,29 @@ class Names:
             else:
                 columns[name] = typed.type
         return replace(scope, columns=columns)
+
+
+def _known(how: _Check, text: str, scope: Scope) -> Typed | None:
+    """The checked expression where it holds and reads columns alone.
+
+    A project is checked again at every edit, and nearly all of its texts read what they read before.
+    """
+    if "in_list" in text or "lookup" in text:
+        return None
+    names = _names_in(text)
+    if not all(name in scope.columns for name in names):
+        return None
+    try:
+        return _check_columns(how, text, tuple((name, scope.columns[name]) for name in names))
+    except ExpressionError:
+        return None  # said again with all names in reach, so that the hint is good
+
+
+@lru_cache(maxsize=8192)
+def _names_in(text: str) -> tuple[str, ...]:
+    return parse(text).names
+
+
+@lru_cache(maxsize=8192)
+def _check_columns(how: _Check, text: str, columns: tuple[tuple[str, Type], ...]) -> Typed:
+    return how(parse(text), Scope(columns=dict(columns)))

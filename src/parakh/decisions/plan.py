@@ -268,8 +268,10 @@ def _wanted(definitions: Definitions, event: EventType) -> set[str]:
     texts += [rule.when for rule in definitions.rules]
     texts += [band.when for policy in definitions.policies for band in policy.bands]
     inputs = [name for model in definitions.models for name in model.inputs]
-    read = {*keys, *inputs, *(name for text in texts for name in parse(text).names)}
-    return fields if event.id in read else fields - {event.id}
+    if event.id in keys or event.id in inputs:
+        return fields
+    read = any(event.id in text and event.id in parse(text).names for text in texts)
+    return fields if read else fields - {event.id}
 
 
 def _typed(names: Names, text: str, scope: Any) -> Typed:

@@ -21,6 +21,8 @@ __all__ = ["Checking", "Node", "Op", "Typed"]
 class Op(enum.Enum):
     """What a node does with its arguments; `value` in the comment is the node's own constant."""
 
+    __hash__ = object.__hash__  # Enum's own is Python, and nodes are hashed whole at every edit of a rule
+
     COLUMN = "column"  # value: name
     CONSTANT = "constant"  # value: as the type holds it: minor units, microseconds; None for NULL
     TO_NUMBER = "to number"  # value: the divisor (10^digits for money in major units)

@@ -37,6 +37,8 @@ _MINOR_DIGITS = {currency: digits for digits, currencies in _BY_DIGITS.items() f
 
 
 class Kind(enum.Enum):
+    __hash__ = object.__hash__  # as of `Op` in `parakh.expressions.typed`
+
     BOOLEAN = "boolean"
     INTEGER = "integer"
     NUMBER = "number"
