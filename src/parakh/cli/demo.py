@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 @click.command(
     short_help="See it all.",
-    epilog="\b\nExample\n  parakh demo\n  parakh demo --events 1000000 --seed 7 --folder /tmp/demo",
+    epilog="\b\nExample\n  parakh demo\n  parakh demo --events 1000000 --seed 7 --folder bigger",
 )
 @click.option(
     "--folder",
