@@ -263,7 +263,7 @@ def test_objects_of_a_notebook_are_refused_with_a_reason(project: Project, event
 
 @pytest.mark.parametrize("events", [5, None, {"payment_id": "x"}, object()])
 def test_what_is_no_list_of_events_is_refused(project: Project, events: Any) -> None:
-    with pytest.raises(InputError, match="list of dicts or a table"):
+    with pytest.raises(InputError, match=r"list of dicts or a table|one event alone is given as \[event\]"):
         Engine(project).decide(events)
 
 
