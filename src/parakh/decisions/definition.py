@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from parakh.events.definition import EARLIEST_US, EventType
+from parakh.expressions.types import Type
 from parakh.features.definition import Entity
 from parakh.models.definition import Model
 from parakh.rules.definition import LookupTable, Outcome, Rule, ValueList
 
-__all__ = ["Band", "Definitions", "Policy", "ProjectLike", "Settings", "Signals"]
+__all__ = ["Band", "Definitions", "Enrichment", "EnrichmentColumn", "Policy", "ProjectLike", "Settings", "Signals"]
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -46,6 +47,35 @@ class Policy:
     description: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class EnrichmentColumn:
+    """One value of an enrichment's answer; `source` is its JSON path there (its name, unless said)."""
+
+    name: str
+    type: Type
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrichment:
+    """A question to a service outside, asked before an event is decided: `url` is a template over the event's fields.
+
+    Its answer becomes part of the event as it is stored, so that a replay asks nobody. Without one in `timeout_us` its
+    columns are NULL and, where it is `needed`, the decision is degraded. `headers` beginning with `env:` are read from
+    the environment.
+    """
+
+    name: str
+    event_type: str
+    url: str
+    columns: tuple[EnrichmentColumn, ...]
+    headers: tuple[tuple[str, str], ...] = ()
+    timeout_us: int = 20_000
+    cache_us: int = 0
+    needed: bool = True
+    description: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """parakh.toml; lengths in microseconds, times in microseconds UTC."""
@@ -73,6 +103,7 @@ class Definitions:
     policies: tuple[Policy, ...] = ()
     lists: tuple[ValueList, ...] = ()
     tables: tuple[LookupTable, ...] = ()
+    enrichments: tuple[Enrichment, ...] = ()
 
     def event_type(self, name: str) -> EventType:
         return next(item for item in self.events if item.name == name)
