@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping as Shapes
+from dataclasses import dataclass
 from typing import Any
 
 from parakh.decisions.definition import Settings
 from parakh.errors import Place, Problem
 from parakh.expressions.hints import closest
-from parakh.project.keys import SETTINGS, Record
+from parakh.project.keys import SETTINGS, Key, Record
 from parakh.project.reading import Reading, Values
 from parakh.project.yaml_nodes import Entry, Mapping, Node, Scalar, Sequence, decode
 
-__all__ = ["FILE", "read_settings"]
+__all__ = ["FILE", "Tables", "read_settings", "read_tables"]
 
 FILE = "parakh.toml"
 
@@ -24,25 +26,10 @@ def read_settings(content: bytes, file: str = FILE) -> tuple[Settings | None, li
     >>> read_settings(b'name = "shop"\\ncurrency = "INR"\\n')[0].currency
     'INR'
     """
-    text = decode(content, file)
-    if isinstance(text, Problem):
-        return None, [text]
-    try:
-        tables = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        return None, [_not_toml(str(error), text, file)]
-    reading = Reading(file, text, plain_column=lambda _: True)
-    nodes = _Nodes(text)
-    read = dict[str, Values]()
-    for table, table_keys in SETTINGS.items():
-        content_of = tables if not table else tables.get(table, {})
-        node = nodes.table(table, content_of, skip=tuple(SETTINGS) if not table else ())
-        if not isinstance(node, Mapping):
-            reading.problem(f"[{table}] is a table of keys", node, hint=f"write [{table}] on a line of its own")
-            continue
-        values = reading.record(node, Record(table_keys), f"[{table}]" if table else file)
-        assert isinstance(values, Values)
-        read[table] = values
+    tables = read_tables(content, file, SETTINGS)
+    if isinstance(tables, Problem):
+        return None, [tables]
+    read, reading, nodes = tables.values, tables.reading, tables.nodes
     values = read.get("", Values(Place(file, 1, 1)))
     zone = values.get("time_zone", "UTC")
     if not _is_zone(str(zone)):
@@ -53,6 +40,39 @@ def read_settings(content: bytes, file: str = FILE) -> tuple[Settings | None, li
     if "name" not in values:
         return _settings(read, "unnamed", str(zone)), reading.problems
     return _settings(read, str(values.get("name")), str(zone)), reading.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """A TOML file, read: the values of each table, and the reading that collects what is wrong."""
+
+    values: dict[str, Values]
+    reading: Reading
+    nodes: _Nodes
+
+
+def read_tables(content: bytes, file: str, shapes: Shapes[str, tuple[Key, ...]]) -> Tables | Problem:
+    """Read a TOML file of tables with fixed keys; `shapes` has the keys of each table, those of the file under ""."""
+    text = decode(content, file)
+    if isinstance(text, Problem):
+        return text
+    try:
+        tables = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        return _not_toml(str(error), text, file)
+    reading = Reading(file, text, plain_column=lambda _: True)
+    nodes = _Nodes(text)
+    read = dict[str, Values]()
+    for table, table_keys in shapes.items():
+        content_of = tables if not table else tables.get(table, {})
+        node = nodes.table(table, content_of, skip=tuple(shapes) if not table else ())
+        if not isinstance(node, Mapping):
+            reading.problem(f"[{table}] is a table of keys", node, hint=f"write [{table}] on a line of its own")
+            continue
+        values = reading.record(node, Record(table_keys), f"[{table}]" if table else file)
+        assert isinstance(values, Values)
+        read[table] = values
+    return Tables(read, reading, nodes)
 
 
 def _settings(read: dict[str, Values], name: str, zone: str) -> Settings:
