@@ -1,0 +1,62 @@
+"""What the log asks of a disk, in one place, so that a test can give it one that is full, or that fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["Disk"]
+
+_ZEROS = bytes(1 << 20)
+
+
+class Disk:
+    """The operating system's disk."""
+
+    def write(self, file: int, data: bytes, offset: int) -> None:
+        """Write all of `data`; the system may take it in pieces."""
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(file, view, offset)
+            view = view[count:]
+            offset += count
+
+    def sync(self, file: int) -> None:
+        """Wait until what was written is on disk."""
+        os.fdatasync(file)
+
+    def make(self, path: Path, header: bytes, size: int) -> None:
+        """A new file of `size` zeros behind its header, on disk before it has its name.
+
+        Blocks that were written once are synced faster, and a disk that is full is noticed here. They are written in
+        pieces, each synced, since a disk whose queue is full makes the log's own writes wait.
+        """
+        partial = path.with_suffix(".new")
+        file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            self.write(file, header, 0)
+            for offset in range(len(header), size, len(_ZEROS)):
+                self.write(file, _ZEROS[: min(len(_ZEROS), size - offset)], offset)
+                self.sync(file)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        os.rename(partial, path)
+        self.sync_folder(path.parent)
+
+    def cut(self, path: Path, size: int) -> None:
+        """Shorten a file for good."""
+        file = os.open(path, os.O_RDWR)
+        try:
+            os.ftruncate(file, size)
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make names in a folder last."""
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
