@@ -6,6 +6,7 @@ Everything that comes in is counted here, once: received = accepted + duplicates
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +71,26 @@ class Admission:
         self.quarantine = quarantine
         self.clock_us: int | None = None
         self._lateness_us = lateness_us
+
+    def facts(self) -> dict[str, Any]:
+        """What a snapshot keeps beside the ids."""
+        counts = self.counts
+        return {
+            "clock_us": self.clock_us,
+            "received": counts.received,
+            "accepted": counts.accepted,
+            "duplicates": counts.duplicates,
+            "late": counts.late,
+            "quarantined": dict(counts.quarantined),
+        }
+
+    def restore(self, facts: Mapping[str, Any], ids: IdIndex) -> None:
+        """Go on from a snapshot's facts and ids."""
+        self.ids = ids
+        self.clock_us = facts["clock_us"]
+        self.counts = Counts(
+            facts["received"], facts["accepted"], facts["duplicates"], facts["late"], Counter(facts["quarantined"])
+        )
 
     def admit(self, batch: LogBatch, words: NDArray[np.int64]) -> Admitted:
         """Which events of a batch are new; the words of those that are not are made NULL in the frame."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from parakh.decisions.labelling import Labelling, Placed
 from parakh.decisions.parts import Part
 from parakh.decisions.plan import Plan, TypePlan, compile_intake, compile_plan
 from parakh.decisions.policy import DEGRADED, LATE
+from parakh.decisions.scoring import ModelPlan
 from parakh.decisions.tables import arrow_schema
 from parakh.errors import InputError, Problem, ProjectError, StateLimitError
 from parakh.events.ids import IdIndex
@@ -35,12 +36,20 @@ from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD
 from parakh.features.state import FeatureState
 
-__all__ = ["Counts", "Decision", "Decisions", "Engine"]
+__all__ = ["Counts", "Decision", "Decisions", "Engine", "Scoring"]
 
 _NO_CONTRIBUTIONS = np.zeros((0, 1))
 _SWEEP_AFTER = 512
 _SWEPT_SHARE = 8
 """After so many events the sweep looks at one key for so many of them: idle keys go, and nobody waits."""
+
+
+class Scoring(Protocol):
+    """What may stand between the engine and its models."""
+
+    def score(self, model: ModelPlan, words: NDArray[np.int64], start: int, stop: int) -> NDArray[np.float64] | None:
+        """Score rows into the model's output column and give its inputs; None, and NaN there, where it did not."""
+        ...
 
 
 class Engine:
@@ -65,13 +74,14 @@ class Engine:
         started_us: int | None = None,
         quarantine: Quarantine | None = None,
         live: bool = False,
+        strings: Strings | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError("a batch has at least one event")
         _expect_project(project)
         self.project = project
         self.batch_size = batch_size
-        self.strings = Strings()
+        self.strings = strings or Strings()
         self.plan: Plan = compile_plan(
             project.definitions,
             project.hash,
@@ -123,6 +133,12 @@ class Engine:
         decisions.quarantined_labels = dict(Counter(self.quarantine.counts) - all_before - refused)
         return decisions
 
+    def forget_oldest(self, events: int) -> None:
+        """Forget the ids of so many of the events that were accepted first: they may come again as new ones."""
+        gone = np.zeros(len(self.ids), np.bool_)
+        gone[:events] = True
+        self.state.held.move(self.ids.forget(gone))
+
     def decide_lines(self, event_type: str, data: bytes) -> Decisions:
         """Decide on lines of JSON of one event type: the short way of a live service; at most `batch_size` lines."""
         plan = self._type(event_type)
@@ -173,10 +189,19 @@ class Engine:
 
     # -- the one path -------------------------------------------------------------------------------------------------
 
-    def take(self, batch: LogBatch) -> Decisions:
+    def take(
+        self,
+        batch: LogBatch,
+        *,
+        arrived_us: int | None = None,
+        scoring: Scoring | None = None,
+        decide: bool = True,
+    ) -> Decisions:
         """Take a batch whose events stand in `self.words`, and decide on it.
 
-        Raises StateLimitError where the state would outgrow the project's bound.
+        The records say `arrived_us` for when they were decided, the clock where it is None. `scoring` may leave models
+        out (a service's, where they do not answer in time). Without `decide` the events are remembered only, as when
+        state is built from the log. Raises StateLimitError where the state would outgrow the project's bound.
         """
         flags = self._flags
         if batch.parts:
@@ -187,8 +212,13 @@ class Engine:
             self.plan.types[part.type_index].ingest.run(self.words, part.start, part.stop, flags)
         if admitted.late_count:
             flags[admitted.rows[admitted.late]] |= LATE
+        for part in batch.parts:
+            slot = self.plan.types[part.type_index].unanswered
+            if slot is not None:
+                flags[part.start : part.stop][self.words[slot, part.start : part.stop] == 1] |= DEGRADED
         self._look_back(admitted, placed)
-        decided = [self._decide(part, batch, admitted) for part in batch.parts]
+        parts = batch.parts if decide else ()
+        decided = [self._decide(part, batch, admitted, arrived_us, scoring) for part in parts]
         self._unswept += batch.count
         if self._unswept >= _SWEEP_AFTER:
             self.state.sweep(self._unswept // _SWEPT_SHARE)
@@ -236,7 +266,9 @@ class Engine:
             for column in plan.features:
                 self.words[column.slot, mine] = column.type.null_word
 
-    def _decide(self, part: EventPart, batch: LogBatch, admitted: Admitted) -> Part | None:
+    def _decide(
+        self, part: EventPart, batch: LogBatch, admitted: Admitted, arrived_us: int | None, scoring: Scoring | None
+    ) -> Part | None:
         plan = self.plan.types[part.type_index]
         if not plan.decided:
             return None
@@ -244,13 +276,11 @@ class Engine:
         plan.signals.run(words, start, stop, flags)
         inputs = None
         for model in plan.models:
-            x = model.score(words, start, stop)
+            x = model.score(words, start, stop) if scoring is None else scoring.score(model, words, start, stop)
             if model is plan.score:
                 inputs = x
         plan.rules.run(words, start, stop, flags)
         judgement = plan.judge.judge(words, start, stop, flags)
-        if self.full is not None:
-            plan.judge.fall_back(judgement)
 
         # The new events of this part, in log order, and their places among all that are decided.
         mine: Any = slice(None)
@@ -268,6 +298,8 @@ class Engine:
             decoded = decoded.take(rows)
             judgement = judgement.take(rows)
             inputs = None if inputs is None else inputs[rows]
+        clocks = admitted.clocks[mine]
+        decided_at = clocks if arrived_us is None else np.full(clocks.size, arrived_us)
         contributions = _NO_CONTRIBUTIONS
         if plan.score is not None and inputs is not None:
             stopped = np.flatnonzero(judgement.outcome)
@@ -287,7 +319,7 @@ class Engine:
             id_lo=decoded.id_lo,
             ids=(decoded.id_buffer, decoded.id_starts, decoded.id_lengths),
             event_time_us=decoded.times,
-            decided_at_us=admitted.clocks[mine],
+            decided_at_us=decided_at,
             judgement=judgement,
             score=score,
             flags=flags[columns].copy(),

@@ -7,7 +7,9 @@ type that was accepted so far with that key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,9 @@ from parakh.events.ids import IdIndex
 from parakh.events.labels import LabelRows
 
 __all__ = ["Labelling", "Placed"]
+
+
+_NOT_YET = -(2**62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,22 @@ class Labelling:
 
     def __len__(self) -> int:
         return sum(len(labels) for labels in self._waiting.values())
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What a snapshot keeps: the labels that wait, in order, and since when (NOT_YET before the first event)."""
+        waiting = [(since, label) for labels in self._waiting.values() for since, label in labels]
+        joined = LabelRows.joined([label for _, label in waiting])
+        since = np.array([_NOT_YET if since is None else since for since, _ in waiting], np.int64)
+        return {"since": since, **{item.name: getattr(joined, item.name) for item in fields(LabelRows)}}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], *, applied: int, given_up: int) -> None:
+        """Go on with the labels of a snapshot."""
+        labels = LabelRows(*(arrays[item.name] for item in fields(LabelRows)))
+        for number, since in enumerate(arrays["since"].tolist()):
+            key = int(labels.id_hi[number]), int(labels.id_lo[number])
+            label = labels.take(slice(number, number + 1))
+            self._waiting.setdefault(key, []).append((None if since == _NOT_YET else since, label))
+        self.applied, self.given_up = applied, given_up
 
     def place(
         self,

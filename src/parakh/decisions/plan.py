@@ -32,7 +32,10 @@ from parakh.features.plan import FeaturePlan, plan_features
 from parakh.models.scorer import load_model
 from parakh.rules.definition import Mode
 
-__all__ = ["Intake", "Plan", "TypePlan", "compile_intake", "compile_plan"]
+__all__ = ["UNANSWERED", "Intake", "Plan", "TypePlan", "compile_intake", "compile_plan"]
+
+UNANSWERED = "~degraded"
+"""The field of a stored event that says that an enrichment which its decision needs did not answer."""
 
 Index = TypeVar("Index", bound=TableIndex)
 
@@ -57,6 +60,7 @@ class TypePlan:
     conditions: tuple[Typed, ...]  # of the judge's rules, in their order
     features: tuple[Column, ...]  # in the frame
     kept: NDArray[np.int64]  # slots that outlive the batch: features, then shadow scores
+    unanswered: int | None = None  # slot of the field that says a needed enrichment did not answer
 
 
 @dataclass(slots=True)
@@ -234,6 +238,7 @@ def _plan_type(names: Names, project: str, intake: Intake, index: int) -> TypePl
         conditions=expressions,
         features=features,
         kept=np.array([column.slot for column in (*features, *shadow)], np.int64),
+        unanswered=layout[UNANSWERED].slot if UNANSWERED in layout else None,
     )
 
 

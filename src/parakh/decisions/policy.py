@@ -23,7 +23,7 @@ __all__ = ["DEGRADED", "FLAG_NAMES", "LATE", "Judge", "Judgement"]
 
 LATE = 2
 DEGRADED = 4
-"""Bits of a row's flags beside OVERFLOW: too late for its windows; the fallback stood in for a score."""
+"""Bits of a row's flags beside OVERFLOW: too late for its windows; something that the decision needs did not answer."""
 
 FLAG_NAMES = ((LATE, "late"), (DEGRADED, "degraded"), (OVERFLOW, "overflow"))
 
@@ -72,8 +72,6 @@ class Judge:
             ("otherwise", policy.otherwise.word),
         )
         self._words = max(1, -(-len(rules) // 64))
-        self._others = len(self.deciders) - len(rules)
-        self._fallback = int(policy.fallback)
         live = [(_LIVE if rule.mode is Mode.LIVE else 0) | (_OVERRIDE if rule.override else 0) for rule in rules]
         self._arguments = (
             np.array(rule_slots, np.int64),
@@ -87,7 +85,10 @@ class Judge:
         )
 
     def judge(self, words: NDArray[np.int64], start: int, stop: int, flags: NDArray[np.uint8]) -> Judgement:
-        """Decide on the rows [start, stop) of `words`; sets DEGRADED in `flags` where the fallback stood in."""
+        """Decide on the rows [start, stop) of `words`; where DEGRADED is in `flags`, the fallback asks too.
+
+        Sets DEGRADED where the score is unknown.
+        """
         count = stop - start
         result = Judgement(
             np.empty(count, np.int8),
@@ -97,13 +98,6 @@ class Judge:
         )
         _judge(words, start, stop, flags, *self._arguments, result.outcome, result.won, result.hits, result.unknown)
         return result
-
-    def fall_back(self, judgement: Judgement) -> None:
-        """Let the fallback stand in where nothing more severe, and no override, was asked for."""
-        overriding = np.array([*(rule.override for rule in self.rules), *([False] * self._others)])
-        give_way = (judgement.outcome < self._fallback) & ~overriding[judgement.won]
-        judgement.outcome[give_way] = self._fallback
-        judgement.won[give_way] = len(self.deciders) - 2
 
 
 @kernel
@@ -147,9 +141,10 @@ def _judge(
         for i in range(stop - start):
             if np.isnan(scores[score_slot, start + i]):
                 flags[start + i] |= DEGRADED
-                if fallback > outcome[i]:
-                    outcome[i] = fallback
-                    won[i] = rules + bands
+    for i in range(stop - start):
+        if flags[start + i] & DEGRADED and fallback > outcome[i]:
+            outcome[i] = fallback
+            won[i] = rules + bands
     for i in range(stop - start):
         if outcome[i] < 0:
             outcome[i] = otherwise

@@ -21,6 +21,7 @@ from parakh.events.schema import (
     KIND,
     KIND_NUMBERS,
     ROLE,
+    ROLE_ATTACHED,
     ROLE_ID,
     ROLE_LABEL,
     ROLE_TIME,
@@ -317,7 +318,8 @@ def _store_words(
         if role == ROLE_LABEL:
             labels[slot, index] = word
             continue
-        out[DIGEST, index] += np.int64(mix(np.uint64(fields[field, SALT]) ^ np.uint64(word)))
+        if role != ROLE_ATTACHED:
+            out[DIGEST, index] += np.int64(mix(np.uint64(fields[field, SALT]) ^ np.uint64(word)))
         if slot >= 0:
             words[slot, first_row + index] = word
 

@@ -21,7 +21,7 @@ from parakh.events.definition import EARLIEST_US, EventType
 from parakh.events.json_lines import DEEPEST, decode_json
 from parakh.events.objects import encode_objects, plain_value
 from parakh.events.reasons import Reason, Refused
-from parakh.events.schema import ROLE_ID, ROLE_LABEL, ROLE_TIME, Schema, SchemaField, id_salt, lay_out
+from parakh.events.schema import ROLE_ATTACHED, ROLE_ID, ROLE_LABEL, ROLE_TIME, Schema, SchemaField, id_salt, lay_out
 from parakh.expressions.columns import Layout
 from parakh.expressions.kernels import kernel
 from parakh.expressions.strings import Strings, hash_bytes, mix
@@ -132,6 +132,15 @@ class Decoder:
     def started_at(self, started_us: int | None) -> None:
         """From now on events up to FUTURE_US after this time are taken."""
         self._meta[1] = 2**63 - 1 if started_us is None else started_us + FUTURE_US
+
+    @property
+    def ordinal(self) -> int:
+        """How many rows were numbered, where the type has no id."""
+        return self._ordinal
+
+    @ordinal.setter
+    def ordinal(self, rows: int) -> None:
+        self._ordinal = rows
 
     def decode_lines(
         self,
@@ -299,7 +308,8 @@ class Decoder:
             if item.role == ROLE_LABEL:
                 labels[item.slot, index] = word
                 continue
-            digest += int(mix(np.uint64(item.salt ^ content)))
+            if item.role != ROLE_ATTACHED:
+                digest += int(mix(np.uint64(item.salt ^ content)))
             if item.slot >= 0:
                 words[item.slot, row] = word
         out[column.DIGEST, index] = np.uint64(digest & _MASK).astype(np.int64)

@@ -14,6 +14,7 @@ from parakh.events.schema import (
     KIND,
     KIND_NUMBERS,
     ROLE,
+    ROLE_ATTACHED,
     ROLE_ID,
     ROLE_LABEL,
     ROLE_TIME,
@@ -145,7 +146,7 @@ def store(
         out[ID_LENGTH, index] = end - start
     elif role == ROLE_TIME:
         out[TIME, index] = word
-    if role != ROLE_LABEL:
+    if role not in (ROLE_LABEL, ROLE_ATTACHED):
         out[DIGEST, index] += np.int64(mix(np.uint64(fields[field, SALT]) ^ np.uint64(word)))
     if fields[field, INTERNED] != 0:
         word = intern_bytes(

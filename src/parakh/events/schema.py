@@ -16,13 +16,16 @@ from parakh.expressions.strings import hash_bytes
 from parakh.expressions.types import Kind, Type
 
 __all__ = [
-    "DIGITS", "INTERNED", "KIND", "KIND_NUMBERS", "NEXT", "ROLE", "ROLE_ID", "ROLE_LABEL", "ROLE_TIME", "SALT", "SLOT",
-    "Schema", "SchemaField", "id_salt", "lay_out",
+    "ATTACHED", "DIGITS", "INTERNED", "KIND", "KIND_NUMBERS", "NEXT", "ROLE", "ROLE_ATTACHED", "ROLE_ID", "ROLE_LABEL",
+    "ROLE_TIME", "SALT", "SLOT", "Schema", "SchemaField", "id_salt", "lay_out",
 ]  # fmt: skip
 
 # Columns of `Schema.fields`: one row a field, then one a label.
 KIND, DIGITS, SLOT, ROLE, INTERNED, NEXT, SALT = range(7)
-ROLE_PLAIN, ROLE_ID, ROLE_TIME, ROLE_LABEL = range(4)
+ROLE_PLAIN, ROLE_ID, ROLE_TIME, ROLE_LABEL, ROLE_ATTACHED = range(5)
+ATTACHED = "~"
+"""What the names of those members of a stored event begin with that its sender did not write: they are not part of its
+body's digest."""
 KIND_NUMBERS = {kind: number for number, kind in enumerate(Kind)}
 
 
@@ -67,6 +70,8 @@ class Schema:
                 role = ROLE_ID
             elif item.name == event_type.time:
                 role = ROLE_TIME
+            elif (item.source or "").startswith(ATTACHED):
+                role = ROLE_ATTACHED
             slot = layout[item.name].slot if item.name in layout else -1
             interned = slot >= 0 and item.type.kind is Kind.STRING
             items.append(_schema_field(item.name, item.type, item.source or item.name, slot, role, interned))

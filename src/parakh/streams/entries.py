@@ -110,7 +110,7 @@ class Events:
                 self.outcomes.tobytes(),
                 self.bodies,
                 self.records,
-            )  # fmt: skip
+            )
         )
 
 

@@ -1,8 +1,8 @@
 """The embedded log: entries in one order, on disk before anybody is told, many of them in one sync.
 
 One thread appends; a writer thread takes all that waits, writes it with one call, syncs once and says up to where the
-log is durable. A disk that is full is waited for, with what waits kept; any other failure of a write or a sync is final,
-since a second sync may succeed without the data.
+log is durable. A disk that is full is waited for, with what waits kept; any other failure of a write or a sync is
+final, since a second sync may succeed without the data.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from parakh.errors import ParakhError
@@ -224,8 +225,8 @@ class EmbeddedLog:
     # -- opening ------------------------------------------------------------------------------------------------------
 
     def _found(self) -> tuple[int, ...]:
-        for partial in self.folder.glob("*.new"):
-            partial.unlink()
+        for unfinished in self.folder.glob("*.new"):
+            unfinished.unlink()
         starts = sorted(segment_start(path) for path in self.folder.glob("*.log"))
         if not starts:
             if self._mark.position:
@@ -249,9 +250,7 @@ class EmbeddedLog:
             following = None if last else starts[number + 1]
             if following is not None and following <= verify_from:
                 if path.stat().st_size != HEADER + following - start:
-                    raise DamagedLog(
-                        f"{path.name} has not the length it was sealed with; restore the log from a backup"
-                    )
+                    raise DamagedLog(f"{path.name} has not the length it was sealed with; restore a backup")
                 end = following
                 continue
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
@@ -317,7 +316,7 @@ class EmbeddedLog:
                 continue
             data = b"".join([item for item, _ in group[:fit]])
             reach("log.before_write")
-            self._until_there_is_room(lambda data=data, at=HEADER + position - start: self._put(data, at))
+            self._until_there_is_room(partial(self._put, data, HEADER + position - start))
             reach("log.synced")
             durable = group[fit - 1][1]
             group = group[fit:]
@@ -374,7 +373,7 @@ class EmbeddedLog:
             os.rename(spare, path)
             self._disk.sync_folder(self.folder)
         else:
-            self._until_there_is_room(lambda: self._disk.make(path, segment_header(position), room))
+            self._until_there_is_room(partial(self._disk.make, path, segment_header(position), room))
         reach("log.segment_made")
         os.close(self._file)
         self._file = os.open(path, os.O_RDWR)
