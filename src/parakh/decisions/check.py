@@ -12,9 +12,9 @@ from functools import partial
 
 from parakh.decisions.definition import Definitions, Policy
 from parakh.decisions.names import Names
-from parakh.decisions.personal import refused_reads
+from parakh.decisions.personal import feature_tokens, personal_names, refused_reads, unlike_keys
 from parakh.errors import ExpressionError, Place, Problem, SourceText
-from parakh.events.definition import ROW_ID, EventType
+from parakh.events.definition import ROW_ID, EventType, Field
 from parakh.expressions.check import Scope
 from parakh.expressions.hints import closest
 from parakh.expressions.parse import parse
@@ -44,6 +44,8 @@ class _Check:
         self._reported: set[tuple[str, Place | None]] = set()
         self.names = Names(definitions, self._expression_problem)
         self.events = {event.name: event for event in definitions.events}
+        self._treated = {event.name: personal_names(event) for event in definitions.events}
+        self._tokens: dict[str, dict[str, str]] = {}
 
     def run(self) -> list[Problem]:
         self._unique()
@@ -51,12 +53,13 @@ class _Check:
             self._event(event)
         for entity in self.definitions.entities:
             self._entity(entity)
+        self._keys_alike()
         for signals in self.definitions.signals:
             event_type = self._event_type(signals.event_type)
             if event_type:
                 self._fresh_names(event_type, [name for name, _ in signals.define], "signal")
                 for _, text in signals.define:
-                    self._personal(text, event_type)
+                    self._personal(text, event_type, decided=True)
         for event in self.definitions.events:
             if not self._has_no_time(event):
                 self.names.decide(event)
@@ -114,6 +117,8 @@ class _Check:
             if name in taken:
                 self._problem(f"{name!r} is already a field or derived value of event {event.name!r}", name)
             taken.add(name)
+        for item in event.fields:
+            self._treatment(event, item)
         self.names.ingest(event)
 
     def _entity(self, entity: Entity) -> None:
@@ -164,6 +169,9 @@ class _Check:
         if not known:
             return
         self.names.feature_type(definition)
+        for text in (definition.aggregate.argument, definition.where):
+            if text is not None:
+                self._sources_alike(definition, text)
         self._where(definition)
         if definition.aggregate.argument is not None:
             for source in definition.sources:
@@ -195,7 +203,7 @@ class _Check:
                 continue
             scope = self.names.rules(event, resting=rule.mode is Mode.DISABLED)
             holds = self.names.condition(rule.when, scope) is not None
-            self._personal(rule.when, event)
+            self._personal(rule.when, event, decided=True)
             told = self.names.broken if holds else self.names.broken | set(_NAMES.findall(rule.when))
             for test in rule.tests:
                 for given, _ in test.given:
@@ -245,15 +253,88 @@ class _Check:
                 )
         for band in policy.bands:
             self.names.condition(band.when, scope)
-            self._personal(band.when, event)
+            self._personal(band.when, event, decided=True)
 
-    def _personal(self, text: str, event: EventType, *, whole: bool = False) -> None:
+    # -- personal data ------------------------------------------------------------------------------------------------
+
+    def _personal(self, text: str, event: EventType, *, whole: bool = False, decided: bool = False) -> None:
+        """What a text behind `derive` may not read; one that is `decided` upon reads features too."""
         try:
             expression = parse(text)
         except ExpressionError:
             return  # reported where the text is checked
-        for error in refused_reads(expression, event, whole=whole):
+        personal = self._treated[event.name]
+        if decided:
+            if event.name not in self._tokens:
+                features = feature_tokens(self.definitions.entities, event, self.events)
+                self._tokens[event.name] = {**features, **personal}
+            personal = self._tokens[event.name]
+        for error in refused_reads(expression, personal, whole=whole):
             self._expression_problem(error, text)
+
+    def _treatment(self, event: EventType, item: Field) -> None:
+        """Whether a field can be treated as it asks."""
+        if item.source is not None and item.source.startswith("~"):
+            hint = "keys with ~ hold what the service adds to an event"
+            self._problem(f"field {item.name!r} is read from a reserved key", item.source, hint=hint)
+        for other in event.fields:
+            if other is item:
+                break
+            if (other.source or other.name) == (item.source or item.name) and other.personal != item.personal:
+                self._problem(
+                    f"{item.name!r} and {other.name!r} are read from one place, but are not treated alike",
+                    item.name,
+                    hint="give both the same `personal`, and `derive` the rest",
+                )
+        kind, where = item.personal, item.personal or item.name
+        if kind in ("token", "mask") and item.type.kind is not Kind.STRING:
+            hint = "make it a string, or use `personal: drop`"
+            self._problem(f"{item.name!r} is {item.type.described}; only texts are made a {kind}", where, hint=hint)
+        elif kind in ("mask", "drop"):
+            done = "masked" if kind == "mask" else "dropped"
+            if item.name == event.id:
+                what = "is the event's id"
+            elif item.name == event.time:
+                what = "is the event's time"
+            elif entity := self._keyed(event, item.name):
+                what = f"is the key of entity {entity!r}"
+            else:
+                return
+            hint = "use `personal: token`: it can still be told apart" if item.type.kind is Kind.STRING else ""
+            self._problem(f"{item.name!r} {what} and cannot be {done}", where, hint=hint)
+
+    def _keyed(self, event: EventType, name: str) -> str:
+        """The entity whose key a field is, or a part of; empty where it is none."""
+        for entity in self.definitions.entities:
+            by = {item.by for item in entity.features if event.name in item.sources}
+            if any(name in role for fields in {None, *by} for role in key_fields(entity, event, fields)):
+                return entity.name
+        return event.field(name).entity or ""
+
+    def _keys_alike(self) -> None:
+        for entity, event, name, other_event, other in unlike_keys(self.definitions.entities, self.events.values()):
+            field = self.events[event].field(name)
+            token, plain = (f"{event}.{name}", f"{other_event}.{other}")
+            if field.personal != "token":
+                token, plain = plain, token
+            self._problem(
+                f"{token} is a token and {plain} is not: they are never the same {entity.name}",
+                field.personal or field.name,
+                hint="give both `personal: token`",
+            )
+
+    def _sources_alike(self, definition: FeatureDefinition, text: str) -> None:
+        """A feature's text is one for all its sources, so they have to treat what it reads alike."""
+        try:
+            names = parse(text).names
+        except ExpressionError:
+            return
+        for name in names:
+            if len({self._treated[source].get(name) for source in definition.sources}) > 1:
+                what = "; ".join(
+                    f"{source}: {self._treated[source].get(name, 'plain')}" for source in definition.sources
+                )
+                self._problem(f"{name!r} is not treated alike in the feature's sources", text, hint=what)
 
     # -- saying it ----------------------------------------------------------------------------------------------------
 

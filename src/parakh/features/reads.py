@@ -31,7 +31,8 @@ def key_fields(entity: Entity, event_type: EventType, by: tuple[str, ...] | None
     With `by` the fields are given. A part of a joined key is the field of that name or else the one field that carries
     the entity of that name; a single key may be carried by several fields, each a role of its own.
     """
-    names = {item.name for item in event_type.fields}
+    # What the service added to an event (its source begins with ~) is no key, as it was none in the definition.
+    names = {item.name for item in event_type.fields if not (item.source or "").startswith("~")}
     if by is not None:
         return (by,) if set(by) <= names and len(by) == len(entity.parts) else ()
     if not entity.key or len(entity.key) == 1:
