@@ -12,7 +12,6 @@ import errno
 import logging
 import mmap
 import os
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,19 +21,18 @@ from pathlib import Path
 from parakh.errors import ParakhError
 from parakh.streams.disk import Disk
 from parakh.streams.failpoints import reach
+from parakh.streams.mark import Mark
+from parakh.streams.reader import LogReader
 from parakh.streams.segments import (
-    FRAME,
     HEADER,
     DamagedLog,
     Entry,
     frame,
     frame_size,
-    read_frame,
     scan,
     segment_header,
     segment_name,
     segment_start,
-    wanted_size,
 )
 
 __all__ = ["SEGMENT_BYTES", "EmbeddedLog", "LogFailed"]
@@ -42,8 +40,6 @@ __all__ = ["SEGMENT_BYTES", "EmbeddedLog", "LogFailed"]
 SEGMENT_BYTES = 64 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _AGAIN_S = 0.5
-_MARK = struct.Struct("<QQ")
-_MARK_CHECK = 0x5A5A_A5A5_0F0F_F0F0
 _logger = logging.getLogger("parakh.log")
 
 
@@ -86,16 +82,15 @@ class EmbeddedLog:
         self._callbacks: list[Callable[[int], object]] = []
         self._waiting: list[tuple[bytes, int]] = []
         self._condition = threading.Condition()
-        self._readers: dict[int, int] = {}
-        self._reading = threading.Lock()
         self._closing = False
         self._spare: threading.Thread | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        self._mark = _Mark(folder / "durable")
-        self._starts = self._found()
-        self.end = self.durable = self._checked(verify_from)
-        self._mark.set(self.durable)
-        self._file = os.open(self._path(self._starts[-1]), os.O_RDWR)
+        self._mark = Mark(folder / "durable")
+        starts = self._found()
+        self.end = self._checked(starts, verify_from)
+        self._reader = LogReader(folder, starts, durable=self.end)
+        self._mark.set(self.end)
+        self._file = os.open(self._path(starts[-1]), os.O_RDWR)
         self._room = os.fstat(self._file).st_size
         self._writer = threading.Thread(target=self._write, name="log writer", daemon=True)
         self._writer.start()
@@ -136,9 +131,7 @@ class EmbeddedLog:
         self._writer.join()
         if self._spare is not None:
             self._spare.join()
-        for file in self._readers.values():
-            os.close(file)
-        self._readers.clear()
+        self._reader.close()
         os.close(self._file)
         self._mark.close()
 
@@ -151,9 +144,14 @@ class EmbeddedLog:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     @property
+    def durable(self) -> int:
+        """All entries that end at or before this position are on disk."""
+        return self._reader.durable
+
+    @property
     def first(self) -> int:
         """The position of the oldest entry that is kept."""
-        return self._starts[0]
+        return self._reader.starts[0]
 
     @property
     def nbytes(self) -> int:
@@ -161,63 +159,24 @@ class EmbeddedLog:
         return self.end - self.first
 
     def read(self, position: int, limit_bytes: int = 1 << 20) -> list[Entry]:
-        """Whole entries from `position` on that are durable, about `limit_bytes` of them but one at least.
+        """Whole durable entries from a position on; see `LogReader.read`."""
+        return self._reader.read(position, limit_bytes)
 
-        Raises DamagedLog where an entry cannot be read, IndexError where the position is no longer kept.
-        """
-        durable = self.durable
-        if position >= durable:
-            return []
-        starts = self._starts
-        if position < starts[0]:
-            raise IndexError(f"position {position:,} is no longer in the log, which begins at {starts[0]:,}")
-        number = max(index for index, start in enumerate(starts) if start <= position)
-        start = starts[number]
-        stop = min(durable, starts[number + 1] if number + 1 < len(starts) else durable)
-        size = min(limit_bytes, stop - position)
-        data = memoryview(self._bytes(start, position, size))
-        if (first := wanted_size(data, 0)) > len(data) and position + first <= stop:
-            data = memoryview(self._bytes(start, position, first))
-        entries: list[Entry] = []
-        at = position
-        while at < stop and (entry := read_frame(data, at - position, at)) is not None:
-            entries.append(entry)
-            at = entry.next
-        if not entries or (at < stop and len(data) - (at - position) >= max(FRAME, wanted_size(data, at - position))):
-            raise DamagedLog(
-                f"{segment_name(start)}: the entry at position {at:,} (byte {HEADER + at - start:,} of the file) is "
-                "damaged; restore the log from a backup"
-            )
-        return entries
-
-    def follow(self, position: int, limit_bytes: int = 1 << 22) -> Iterator[Entry]:
-        """Every durable entry from `position` on, until there is none."""
-        while entries := self.read(position, limit_bytes):
-            yield from entries
-            position = entries[-1].next
-
-    def trim(self, position: int) -> int:
-        """Remove the segments that end at or before a position; answers where the log begins now."""
-        while len(self._starts) > 1 and self._starts[1] <= position:
-            gone = self._starts[0]
-            self._starts = self._starts[1:]
-            with self._reading, contextlib.suppress(KeyError):
-                os.close(self._readers.pop(gone))
-            self._path(gone).unlink()
-            reach("log.trimmed")
-        self._disk.sync_folder(self.folder)
-        return self.first
+    def follow(self, position: int) -> Iterator[Entry]:
+        """Every durable entry from a position on, until there is none."""
+        return self._reader.follow(position)
 
     def segments(self) -> list[Path]:
         """The files of the log, the oldest first."""
-        return [self._path(start) for start in self._starts]
+        return [self._path(start) for start in self._reader.starts]
 
-    def _bytes(self, start: int, position: int, size: int) -> bytes:
-        with self._reading:
-            file = self._readers.get(start)
-            if file is None:
-                file = self._readers[start] = os.open(self._path(start), os.O_RDONLY)
-            return os.pread(file, size, HEADER + position - start)
+    def trim(self, position: int) -> int:
+        """Remove the segments that end at or before a position; answers where the log begins now."""
+        while len(self._reader.starts) > 1 and self._reader.starts[1] <= position:
+            self._path(self._reader.drop_oldest()).unlink()
+            reach("log.trimmed")
+        self._disk.sync_folder(self.folder)
+        return self.first
 
     def _path(self, start: int) -> Path:
         return self.folder / segment_name(start)
@@ -237,10 +196,8 @@ class EmbeddedLog:
             starts = [0]
         return tuple(starts)
 
-    def _checked(self, verify_from: int) -> int:
+    def _checked(self, starts: tuple[int, ...], verify_from: int) -> int:
         """Where the log ends; every segment from `verify_from` on is checked, and a torn end cut off."""
-        starts = self._starts
-        # The last file may be one that was made ahead and holds nothing yet.
         end = starts[0]
         for number, start in enumerate(starts):
             path = self._path(start)
@@ -307,7 +264,7 @@ class EmbeddedLog:
     def _commit(self, group: list[tuple[bytes, int]]) -> None:
         """Write a group and sync it; one that does not fit the segment is divided."""
         while group:
-            start = self._starts[-1]
+            start = self._reader.starts[-1]
             position = group[0][1] - len(group[0][0])
             most = start + self._room - HEADER
             fit = sum(1 for _, end in group if end <= most)
@@ -323,7 +280,7 @@ class EmbeddedLog:
             self.commits += 1
             self._mark.set(durable)
             with self._condition:
-                self.durable = durable
+                self._reader.durable = durable
                 self._condition.notify_all()
             for callback in self._callbacks:
                 callback(durable)
@@ -362,7 +319,7 @@ class EmbeddedLog:
         path = self._path(position)
         room = HEADER + max(self._segment_bytes, frame_size(size))
         spare = self.folder / "spare"
-        start = self._starts[-1]
+        start = self._reader.starts[-1]
         self._disk.cut(self._path(start), HEADER + position - start)
         reach("log.segment_sealed")
         if spare.exists() and spare.stat().st_size >= room:
@@ -378,11 +335,11 @@ class EmbeddedLog:
         os.close(self._file)
         self._file = os.open(path, os.O_RDWR)
         self._room = os.fstat(self._file).st_size
-        self._starts = (*self._starts, position)
+        self._reader.starts = (*self._reader.starts, position)
 
     def _prepare(self, durable: int) -> None:
         """Make the next segment ahead, in a thread of its own, when this one is half full."""
-        if self._spare is not None or durable - self._starts[-1] < (self._room - HEADER) // 2:
+        if self._spare is not None or durable - self._reader.starts[-1] < (self._room - HEADER) // 2:
             return
         if (self.folder / "spare").exists():
             return
@@ -394,23 +351,3 @@ class EmbeddedLog:
 
         self._spare = threading.Thread(target=make, name="next segment", daemon=True)
         self._spare.start()
-
-
-class _Mark:
-    """Up to where the log was acknowledged, kept in a small file that is never waited for.
-
-    It is written after the sync that it tells of, so that it may lag behind but never says too much. One that does not
-    check is no mark.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        os.ftruncate(self._file, _MARK.size)
-        position, check = _MARK.unpack(os.pread(self._file, _MARK.size, 0))
-        self.position = position if position ^ _MARK_CHECK == check else 0
-
-    def set(self, position: int) -> None:
-        os.pwrite(self._file, _MARK.pack(position, position ^ _MARK_CHECK), 0)
-
-    def close(self) -> None:
-        os.close(self._file)
