@@ -42,7 +42,6 @@ CODES: Final[dict[str, Code]] = {
     "method_not_allowed": Code(405, "The address does not take this method"),
     "request_timeout": Code(408, "The request did not arrive in time"),
     "body_too_large": Code(413, "The body is larger than the limit"),
-    "unsupported_media_type": Code(415, "The body's content type is not taken here"),
     "unsupported_encoding": Code(415, "The body's content encoding is not taken here"),
     "invalid_request": Code(422, "The request does not have the form that this needs"),
     "too_deep": Code(422, "The JSON is nested deeper than the limit"),

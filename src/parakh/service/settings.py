@@ -261,7 +261,11 @@ def _from_file(path: Path, wanted: bool, given: dict[str, Any], problems: list[P
     if isinstance(tables, Problem):
         problems.append(tables)
         return
-    problems += tables.reading.problems
+    secrets = tuple(f"`{each.name}`" for each in SETTINGS if each.secret)
+    problems += [
+        Problem(wrong.message, wrong.place, "", wrong.hint) if wrong.message.startswith(secrets) else wrong
+        for wrong in tables.reading.problems
+    ]
     for each in SETTINGS:
         values = tables.values.get(each.table)
         if values is None or each.name not in values:
