@@ -89,7 +89,7 @@ def check(seed: int, resolution: float) -> int:
             key = tuple(fields[name] for name in way)
         if None in key:
             continue
-        clock = engine.state.clock_us if engine.state.clock_us > 0 else STARTED_US - 10**15
+        clock = engine.state.clock_us if engine.state.clock_us > 0 else STARTED_US - 10**14
         now = clock + random.choice((-MINUTE, 0, 1, MINUTE, 60 * MINUTE, 40 * 1440 * MINUTE))
         if max(clock, now) > STARTED_US:
             continue
