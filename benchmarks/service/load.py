@@ -65,8 +65,9 @@ class Load:
         self.over = asyncio.Event()
 
     def finished(self) -> None:
-        """A connection has nothing more to do for now."""
-        if not self.owed and not self.waiting and (self.next >= self.count or time.monotonic_ns() >= self.ends_ns):
+        """A connection has nothing more to do for now. An open loop ends when all that was to be sent is answered."""
+        at_end = self.next >= self.count or (not self.open_loop and time.monotonic_ns() >= self.ends_ns)
+        if at_end and not self.owed and not self.waiting:
             self.over.set()
 
     def result(self, began_ns: int) -> Sent:

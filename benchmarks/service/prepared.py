@@ -80,7 +80,7 @@ class Sent:
 
     def rate(self, warm_s: float = 0.0) -> float:
         """Events answered a second, after a time to warm up and before the last request was sent."""
-        begin, end = self.began_ns + int(1e9 * warm_s), int(self.sent_ns.max())
+        begin, end = self._warm_ns(warm_s), int(self.sent_ns.max())
         within = self.answered & (self.done_ns >= begin) & (self.done_ns <= end)
         return 1e9 * float(self.events[within].sum()) / max(1, end - begin)
 
@@ -89,12 +89,14 @@ class Sent:
 
         A request that never was answered counts as one that took for ever.
         """
-        begin = self.began_ns + int(1e9 * warm_s)
+        begin = self._warm_ns(warm_s)
         asked = (self.sent_ns > 0) & (self.due_ns >= begin)
         took = np.where(self.answered, (self.done_ns - self.due_ns) / 1e6, np.inf)[asked]
-        if not len(took):
-            return tuple(float("nan") for _ in percents)
         return tuple(float(value) for value in np.percentile(took, percents, method="higher"))
+
+    def _warm_ns(self, warm_s: float) -> int:
+        """When all was warm: after so long, or a quarter of the time where all was sent sooner."""
+        return self.began_ns + min(int(1e9 * warm_s), (int(self.sent_ns.max()) - self.began_ns) // 4)
 
     def late_ms(self, percent: float) -> float:
         """A percentile of how late the generator itself was: above a fraction of a latency, that figure is its own."""

@@ -12,15 +12,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["HOST", "Machine", "Server", "free_port", "noop", "parakh", "request"]
+__all__ = ["HOST", "SNAPSHOTS_OFF", "Machine", "Server", "free_port", "noop", "parakh", "request"]
 
 HOST = "127.0.0.1"
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _POLL_S = 0.01
+SNAPSHOTS_OFF = {"PARAKH_SNAPSHOTS_EVENTS": "10000000000", "PARAKH_SNAPSHOTS_EVERY": "7d"}
+"""Settings of a service that writes no snapshot while it is measured."""
 
 
 @dataclass(slots=True)
@@ -101,13 +103,15 @@ class Machine:
 def noop(folder: Path) -> Server:
     """The server that does nothing, ready."""
     port = free_port()
-    server = _started([sys.executable, "-m", "benchmarks.service.noop", "--port", str(port)], port, folder / "noop.out")
+    server = _started(
+        [sys.executable, "-m", "benchmarks.service.noop", "--port", str(port)], port, folder / "noop.out", {}
+    )
     server.ready("/")
     return server
 
 
-def parakh(project: Path, data: Path, options: Sequence[str] = ()) -> Server:
-    """`parakh serve` on a data directory, started and not waited for."""
+def parakh(project: Path, data: Path, settings: Mapping[str, str]) -> Server:
+    """`parakh serve` on a data directory, started and not waited for; settings are variables of its environment."""
     port = free_port()
     command = [
         sys.executable,
@@ -119,14 +123,17 @@ def parakh(project: Path, data: Path, options: Sequence[str] = ()) -> Server:
         str(data),
         "--port",
         str(port),
-        *options,
     ]
-    return _started(command, port, data.parent / f"{data.name}.out")
+    return _started(command, port, data.parent / f"{data.name}.out", settings)
 
 
-def _started(command: Sequence[str], port: int, output: Path) -> Server:
+def _started(command: Sequence[str], port: int, output: Path, settings: Mapping[str, str]) -> Server:
     root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
+        **settings,
+    }
     with output.open("ab") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment)
     return Server(process, port, output, time.monotonic())

@@ -1,0 +1,95 @@
+"""Starting again: a log that is read back and replayed into state, from SIGKILL to the first answer of /readyz."""
+
+from __future__ import annotations
+
+import signal
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.results import Results, Row, Table, say
+from benchmarks.service.payments import Payments, batches, many_keys
+from benchmarks.service.runs import Bench, Load
+from benchmarks.service.servers import SNAPSHOTS_OFF, Server
+
+__all__ = ["fill", "log_bytes", "measure"]
+
+_BATCH = 1_000
+_PIECE = 100_000  # events a run: what is held at once
+_DENSITY = 20_000.0
+_WITHIN_S = 600.0
+
+
+def fill(bench: Bench, server: Server, payments: Payments, events: int, *, rate: float) -> None:
+    """Events decided in batches, all of them."""
+    for at in range(0, events, _PIECE):
+        file = bench.write(batches(payments.take(min(_PIECE, events - at), rate=rate), _BATCH))
+        run = bench.start(server, file, Load(2, _WITHIN_S)).wait()
+        file.unlink()
+        if run.sent.failed or not run.sent.answered.all():
+            raise RuntimeError(f"{run.sent.failed} batches failed: {run.sent.problem}")
+
+
+def log_bytes(data: Path) -> int:
+    """How far the log is durable: its length, as segments are made longer than what they hold."""
+    (length,) = struct.unpack_from("<Q", (data / "log" / "durable").read_bytes())
+    return int(length)
+
+
+def measure(
+    results: Results,
+    bench: Bench,
+    start: Callable[[Path, dict[str, str]], Server],
+    *,
+    events: int,
+    log_mb: float,
+    keys: int,
+) -> None:
+    """A million events replayed, and the log of R8; without a snapshot, which is the longest that a start can take."""
+    table = Table(
+        "Starting again after SIGKILL, without a snapshot",
+        ("log", "events", "MB", "bytes an event", "ready after s", "of which process s", "events/s", "memory MB"),
+    )
+    table.note = (
+        "From the start of the process until /readyz says 200; `process` is that of a start on an empty log: Python, "
+        "libraries, compiled kernels."
+    )
+    say(f"starting again: {events:,} events replayed")
+    took = _again(table, bench, start, "workload", Payments.of(), events)
+    results.add(Row.at_most(f"{events:,} events read back and replayed into state", took, 15 * events / 1e6, "s"))
+    say(f"starting again: {keys:,} keys and {log_mb:.0f} MB of log")
+    count = int(log_mb * 1e6 / _bytes_an_event(table))
+    took = _again(table, bench, start, f"{keys:,} keys", many_keys(count, keys), count)
+    results.add(Row.at_most(f"ready with {keys:,} keys and {log_mb:.0f} MB of log (R8)", took, 10, "s"))
+    results.tables.append(table)
+
+
+def _bytes_an_event(table: Table) -> float:
+    return float(table.rows[-1][3].replace(",", ""))
+
+
+def _again(
+    table: Table,
+    bench: Bench,
+    start: Callable[[Path, dict[str, str]], Server],
+    name: str,
+    payments: Payments,
+    events: int,
+) -> float:
+    data = bench.folder / f"restart-{len(table.rows)}"
+    with start(data, SNAPSHOTS_OFF) as server:
+        empty_s = server.ready()
+        fill(bench, server, payments, events, rate=_DENSITY)
+        server.stop(signal.SIGKILL)
+    length = log_bytes(data)
+    with start(data, SNAPSHOTS_OFF) as server:
+        ready_s = server.ready(within_s=_WITHIN_S)
+        memory_mb = server.memory_mb()
+    replay_s = max(1e-3, ready_s - empty_s)
+    table.rows.append(
+        (
+            name, f"{events:,}", f"{length / 1e6:,.0f}", f"{length / events:,.0f}", f"{ready_s:.2f}", f"{empty_s:.2f}",
+            f"{events / replay_s:,.0f}", f"{memory_mb:,.0f}",
+        )
+    )  # fmt: skip
+    return ready_s
