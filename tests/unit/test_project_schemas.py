@@ -71,6 +71,8 @@ GOOD = {
     "policy": "policy: a\nfor: p\nbands: {block: score > 1}\ndeadline: 50ms\n",
     "list": "list: a\nitems: [1, x, {value: 2, since: '2025-01-01'}]\n",
     "table": "table: a\nkey: string\ncolumns: {x: number}\nrows: [{key: a, x: 1}]\n",
+    "enrichment": "enrichment: a\nfor: p\nurl: https://b.com/{ip}?a={b}\nheaders: {X-A: 'env:B'}\ntimeout: 20ms\n"
+    "cache: 0s\ncolumns: {x: number, y: {type: money, currency: INR, from: a.b}}\nneeded: false\n",
 }
 
 BROKEN = {
@@ -82,6 +84,12 @@ BROKEN = {
     "policy": [GOOD["policy"].replace("block:", "blok:"), GOOD["policy"].replace("50ms", "50")],
     "list": [GOOD["list"].replace("since", "snce"), GOOD["list"].replace("2025-01-01", "soon")],
     "table": [GOOD["table"].replace("number", "numbr"), GOOD["table"].replace("key: string\n", "")],
+    "enrichment": [
+        GOOD["enrichment"].replace("https:", "ftp:"),
+        GOOD["enrichment"].replace("20ms", "0s"),
+        GOOD["enrichment"].replace("X-A", "'X A'"),
+        GOOD["enrichment"].replace("needed: false", "needed: 1"),
+    ],
 }
 
 

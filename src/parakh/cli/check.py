@@ -83,6 +83,7 @@ def _named(definitions: Definitions) -> list[tuple[str, list[str]]]:
         ("policies", [policy.name or policy.event_type for policy in definitions.policies]),
         ("lists", [item.name for item in definitions.lists]),
         ("lookup tables", [table.name for table in definitions.tables]),
+        ("enrichments", [enrichment.name for enrichment in definitions.enrichments]),
     ]
     return [(kind, names) for kind, names in rows if names]
 

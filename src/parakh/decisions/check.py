@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from parakh.decisions.definition import Definitions, Policy
+from parakh.decisions.enrichments import enrichment_refusals, host_refusals
 from parakh.decisions.names import Names
 from parakh.decisions.personal import feature_tokens, personal_names, refused_reads, unlike_keys
 from parakh.errors import ExpressionError, Place, Problem, SourceText
@@ -63,6 +64,7 @@ class _Check:
         for event in self.definitions.events:
             if not self._has_no_time(event):
                 self.names.decide(event)
+        self._enrichments()
         for rule in self.definitions.rules:
             self._rule(rule)
         self._models()
@@ -80,9 +82,12 @@ class _Check:
             ("model", (item.name for item in self.definitions.models)),
             ("list", (item.name for item in self.definitions.lists)),
             ("table", (item.name for item in self.definitions.tables)),
+            ("enrichment", (item.name for item in self.definitions.enrichments)),
         )
         for kind, names in kinds:
             self._once(names, partial("{} {!r} is defined twice".format, kind))
+        hosts = self.definitions.settings.enrichment_hosts
+        self._once(hosts, "host {!r} is pinned twice in parakh.toml".format)
         self._once(self.definitions.settings.label_sources, "label source {!r} is ranked twice in parakh.toml".format)
         self._once(
             (item.event_type for item in self.definitions.policies),
@@ -195,6 +200,15 @@ class _Check:
             for condition in conditions:
                 scope = self.names.labels(event) if condition.label else self.names.ingest(event)
                 self.names.condition(definition.where, scope, condition.expression)
+
+    def _enrichments(self) -> None:
+        for refusal in host_refusals(self.definitions.settings):
+            self._problem(refusal.message, refusal.text, hint=refusal.hint)
+        for enrichment in self.definitions.enrichments:
+            event = self._event_type(enrichment.event_type)
+            if event is not None:
+                for refusal in enrichment_refusals(enrichment, event, self.definitions):
+                    self._problem(refusal.message, refusal.text, hint=refusal.hint)
 
     def _rule(self, rule: Rule) -> None:
         for name in rule.event_types:

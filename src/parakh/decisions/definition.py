@@ -88,6 +88,7 @@ class Settings:
     earliest_us: int = EARLIEST_US
     state_bytes: int = 8 * 2**30  # [limits] state: windows, keys, strings and ids together
     label_sources: tuple[str, ...] = ()  # [labels] sources, the highest-ranked first
+    enrichment_hosts: tuple[str, ...] = ()  # [enrichments] hosts: the only ones that enrichments may ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

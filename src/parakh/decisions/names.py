@@ -77,6 +77,11 @@ class Names:
             item.name: f"{item.name!r} is a label: it becomes known later, and is readable in features only"
             for item in event.labels
         }
+        late |= {
+            f"{item.name}.{column.name}": f"{item.name!r} is an enrichment: signals and rules read its answer"
+            for item in self.definitions.enrichments
+            for column in item.columns
+        }
         columns = {item.name: item.type for item in event.fields}
         return Scope(columns=columns, lists=self._lists, tables=self._tables, unavailable=late)
 
@@ -136,7 +141,7 @@ class Names:
         return readable(self.definitions.entities, event)
 
     def features(self, event: EventType) -> Scope:
-        """Fields, derived values and features: what signals read first."""
+        """Fields, derived values, features and answers of enrichments: what signals read first."""
         base = self.ingest(event)
         columns = dict(base.columns)
         unavailable = dict(base.unavailable)
@@ -159,10 +164,17 @@ class Names:
             elif not roles:
                 for feature in entity.columns():
                     unavailable[feature.full_name] = f"{event.name} has no field that carries {entity.name}"
+        for enrichment in self.definitions.enrichments:
+            for column in enrichment.columns:
+                name = f"{enrichment.name}.{column.name}"
+                if enrichment.event_type == event.name:
+                    columns[name] = column.type
+                else:
+                    unavailable[name] = f"enrichment {enrichment.name} is asked for {enrichment.event_type} alone"
         return replace(base, columns=columns, unavailable=unavailable)
 
     def decide(self, event: EventType) -> Scope:
-        """What models read: fields, derived values, features and signals."""
+        """What models read: fields, derived values, features, answers of enrichments and signals."""
         if event.name not in self._decide:
             signals = [
                 pair for item in self.definitions.signals if item.event_type == event.name for pair in item.define

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from parakh.decisions.definition import Band, Policy, Signals
+from parakh.decisions.definition import Band, Enrichment, EnrichmentColumn, Policy, Signals
 from parakh.errors import ExpressionError, ModelError, Problem, SourceText
 from parakh.events.definition import EventType, Field, Label
 from parakh.expressions.aggregate import parse_aggregate
@@ -35,7 +35,7 @@ from parakh.rules.definition import (
 
 __all__ = ["Built", "Definition", "build"]
 
-Definition = EventType | Entity | Signals | Rule | Model | Policy | ValueList | LookupTable
+Definition = EventType | Entity | Signals | Rule | Model | Policy | ValueList | LookupTable | Enrichment
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,7 @@ class _Builder(Maker):
             "policy": self._policy,
             "list": lists.make_list,
             "table": lists.make_table,
+            "enrichment": self._enrichment,
         }
         return makers[kind](values)
 
@@ -281,6 +282,31 @@ class _Builder(Maker):
             otherwise=_outcome(values.get("otherwise", "allow")),
             deadline_us=values.get("deadline", Policy(event_type="").deadline_us),
             fallback=_outcome(values.get("fallback", "review")),
+            description=values.get("description", ""),
+        )
+
+    def _enrichment(self, values: Values) -> Enrichment | None:
+        if not all(key in values for key in ("for", "url", "columns")):
+            return None
+        name = values.get("enrichment")
+        columns = []
+        for column, given in values.get("columns"):
+            if "type" not in given or (not given.whole and self._is_money(given)):
+                self.reading.suspects.add(str(column))
+            elif not _reads_as_column(f"{name}.{column}"):
+                self.report(f"{str(column)!r} is a word of SQL and cannot name a column here", column, hint="rename it")
+            else:
+                columns.append(EnrichmentColumn(column, self.type_of(given), given.get("from")))
+        default = Enrichment(name="", event_type="", url="", columns=())
+        return Enrichment(
+            name=name,
+            event_type=values.get("for"),
+            url=values.get("url"),
+            columns=tuple(columns),
+            headers=tuple(values.get("headers", ())),
+            timeout_us=values.get("timeout", default.timeout_us),
+            cache_us=values.get("cache", default.cache_us),
+            needed=values.get("needed", default.needed),
             description=values.get("description", ""),
         )
 

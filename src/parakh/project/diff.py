@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from parakh.decisions.definition import Definitions, Policy, Settings
+from parakh.decisions.definition import Definitions, Enrichment, Policy, Settings
 from parakh.events.definition import EventType, Field, Label
 from parakh.features.definition import FeatureDefinition
 from parakh.models.definition import Model
@@ -22,7 +22,20 @@ __all__ = ["Change", "Part", "ProjectDiff", "diff"]
 
 Status = Literal["added", "removed", "changed"]
 
-KINDS = ("settings", "event", "entity", "feature", "signal", "rule", "model", "policy", "list", "table", "order")
+KINDS = (
+    "settings",
+    "event",
+    "entity",
+    "feature",
+    "signal",
+    "rule",
+    "model",
+    "policy",
+    "list",
+    "table",
+    "enrichment",
+    "order",
+)
 """Kinds of change, in the order in which they are told."""
 
 
@@ -124,6 +137,8 @@ def _told(definitions: Definitions) -> dict[str, dict[str, dict[str, str]]]:
         told["list"][values.name] = dict(_list(values))
     for table in definitions.tables:
         told["table"][table.name] = dict(_table(table))
+    for enrichment in definitions.enrichments:
+        told["enrichment"][enrichment.name] = _enrichment(enrichment)
     return told
 
 
@@ -158,6 +173,7 @@ def _settings(settings: Settings) -> dict[str, str]:
         earliest=f"{settings.earliest_us} us",
         state=size_text(settings.state_bytes),
         label_sources=", ".join(settings.label_sources),
+        enrichment_hosts=", ".join(settings.enrichment_hosts),
     )
 
 
@@ -260,6 +276,22 @@ def _table(table: LookupTable) -> Iterator[tuple[str, str]]:
     yield from _kept(key=table.key, columns=columns, description=table.description).items()
     for row in table.rows:
         yield f"rows.{_value(row.key)}{_span(row)}", ", ".join(_value(value) for value in row.values)
+
+
+def _enrichment(enrichment: Enrichment) -> dict[str, str]:
+    facts = _kept(
+        for_=enrichment.event_type,
+        url=enrichment.url,
+        timeout=length_text(enrichment.timeout_us),
+        cache=length_text(enrichment.cache_us) if enrichment.cache_us else "",
+        needed="" if enrichment.needed else "false",
+        description=enrichment.description,
+    )
+    columns = {
+        f"columns.{column.name}": f"{column.type}{f', from {column.source}' if column.source else ''}"
+        for column in enrichment.columns
+    }
+    return {**facts, **{f"headers.{name}": value for name, value in enrichment.headers}, **columns}
 
 
 def _span(item: ListEntry | TableRow) -> str:

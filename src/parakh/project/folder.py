@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from parakh.decisions.definition import Definitions, Policy, Settings, Signals
+from parakh.decisions.definition import Definitions, Enrichment, Policy, Settings, Signals
 from parakh.errors import Place, Problem, SourceText
 from parakh.events.definition import EventType
 from parakh.expressions.hints import closest
@@ -274,6 +274,7 @@ def gather(settings: Settings, definitions: list[Definition]) -> Definitions:
         policies=of(Policy),
         lists=of(ValueList),
         tables=of(LookupTable),
+        enrichments=of(Enrichment),
     )
 
 

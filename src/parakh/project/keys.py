@@ -76,9 +76,10 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """A length of time; `calendar` allows calendar_day, calendar_week and calendar_month."""
+    """A length of time; `calendar` allows calendar_day, calendar_week and calendar_month; `none` allows 0s."""
 
     calendar: bool = False
+    none: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class ListOf:
 class MapOf:
     """Names that the writer chooses, each with a value."""
 
-    key: Name | Word
+    key: Name | Word | Text
     value: Shape
 
 
@@ -312,6 +313,55 @@ TABLE = Record(
         Key("file", Text(), "A CSV file with the columns key, the table's columns, and since and until where needed."),
     )
 )
+ANSWER_COLUMN = Record(
+    (
+        Key("type", TypeWord(), "The type of its values.", required=True),
+        Key("currency", CURRENCY, "The currency of money; the project's where it is left out."),
+        Key("from", Text(), "The key or JSON path of the answer, where it is not the column's name."),
+    ),
+    shorthand="type",
+)
+ENRICHMENT = Record(
+    (
+        Key(
+            "enrichment",
+            Name("an enrichment"),
+            "The enrichment's name; its columns are read as name.column.",
+            required=True,
+        ),
+        DESCRIPTION,
+        Key("for", Name("an event type"), "The event type before whose decision it is asked.", required=True),
+        Key(
+            "url",
+            Text("^https?://[!-~]{1,2000}$", "a URL such as https://risk.example.com/ip/{ip}"),
+            "What is asked by GET; {field} is a field of the event, which is not personal. The host stands in "
+            "parakh.toml under [enrichments].",
+            required=True,
+        ),
+        Key(
+            "headers",
+            MapOf(
+                Text("^[A-Za-z0-9-]{1,64}$", "the name of a header"),
+                Text("^[!-~]([ -~]{0,1022}[!-~])?$", "a text of ASCII"),
+            ),
+            "Headers of the request; env:NAME is read from the environment when the service starts.",
+        ),
+        Key("timeout", Length(), "How long an answer may take; 20ms by default."),
+        Key("cache", Length(none=True), "How long an answer serves for the same URL; 0s, the default, is not at all."),
+        Key(
+            "columns",
+            MapOf(Name("a column"), ANSWER_COLUMN),
+            "What is read of the answer, which is a JSON object; each column with its type.",
+            required=True,
+        ),
+        Key(
+            "needed",
+            Flag(),
+            "Whether a decision without an answer is degraded, so that the policy's fallback is asked for; true by "
+            "default.",
+        ),
+    )
+)
 
 KINDS: dict[str, Record] = {
     "event": EVENT,
@@ -322,10 +372,11 @@ KINDS: dict[str, Record] = {
     "policy": POLICY,
     "list": LIST,
     "table": TABLE,
+    "enrichment": ENRICHMENT,
 }
 """Every kind of definition under its first key."""
 
-FOLDERS = ("events", "features", "signals", "rules", "models", "policies", "lists")
+FOLDERS = ("events", "features", "signals", "rules", "models", "policies", "lists", "enrichments")
 """The folders that are read. A folder's name is for people: any kind may stand in any of them, at any depth."""
 
 SETTINGS: dict[str, tuple[Key, ...]] = {
@@ -352,6 +403,14 @@ SETTINGS: dict[str, tuple[Key, ...]] = {
             "sources",
             ListOf(Text("^\\S{1,64}$", "a source without spaces")),
             "Sources of labels, the most trusted first.",
+        ),
+    ),
+    "enrichments": (
+        Key(
+            "hosts",
+            ListOf(Text("^[0-9A-Za-z.:\\[\\]-]{1,262}$", "a host such as risk.example.com or 127.0.0.1:9000")),
+            "The only hosts that enrichments may ask: by https, at public addresses. An address or localhost with its "
+            "port may be private, and plain http.",
         ),
     ),
 }

@@ -44,3 +44,6 @@ def _names(definitions: Definitions) -> Iterator[tuple[str, str, bool]]:
     for table in definitions.tables:
         yield "a lookup table", table.name, False
         yield from (("a column", name, False) for name, _ in table.columns)
+    for enrichment in definitions.enrichments:
+        yield "an enrichment", enrichment.name, True
+        yield from (("a column", column.name, False) for column in enrichment.columns)

@@ -30,6 +30,7 @@ _COUNTED = (
     ("policies", "policies"),
     ("lists", "lists"),
     ("tables", "lookup tables"),
+    ("enrichments", "enrichments"),
 )
 
 

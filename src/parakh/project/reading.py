@@ -316,6 +316,8 @@ class Reading:
                     )
                 return text == "true"
             case keys.Length():
+                if shape.none and text == "0s":
+                    return 0
                 length = window(text) if shape.calendar else length_us(text)
                 if length is None:
                     hint = "a whole number and a unit: 30s, 10m, 1h, 7d" + (

@@ -102,7 +102,8 @@ def _schema(shape: keys.Shape) -> dict[str, Any]:
             return {"type": "boolean"}
         case keys.Length():
             length = {"type": "string", "pattern": LENGTH_PATTERN}
-            return {"anyOf": [length, {"enum": [unit.value for unit in Calendar]}]} if shape.calendar else length
+            words = [unit.value for unit in Calendar] if shape.calendar else ["0s"] if shape.none else []
+            return {"anyOf": [length, {"enum": words}]} if words else length
         case keys.Size():
             return {"type": "string", "pattern": SIZE_PATTERN}
         case keys.Instant():

@@ -77,7 +77,7 @@ def read_tables(content: bytes, file: str, shapes: Shapes[str, tuple[Key, ...]])
 
 def _settings(read: dict[str, Values], name: str, zone: str) -> Settings:
     values, default = read.get("", Values(Place(FILE, 1, 1))), Settings(name=name)
-    limits, labels = read.get("limits"), read.get("labels")
+    limits, labels, asked = read.get("limits"), read.get("labels"), read.get("enrichments")
     return Settings(
         name=name,
         currency=str(values.get("currency", default.currency)),
@@ -87,6 +87,7 @@ def _settings(read: dict[str, Values], name: str, zone: str) -> Settings:
         earliest_us=values.get("earliest", default.earliest_us),
         state_bytes=limits.get("state", default.state_bytes) if limits else default.state_bytes,
         label_sources=tuple(str(item) for item in labels.get("sources", ())) if labels else (),
+        enrichment_hosts=tuple(asked.get("hosts", ())) if asked else (),
     )
 
 
