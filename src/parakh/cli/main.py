@@ -44,6 +44,7 @@ VERBS = {
     "simulate": Verb("simulate", "Make up a fintech's events, with frauds whose truth is known."),
     "replay": Verb("replay", "Decide on past events from files, exactly as live."),
     "explain": Verb("explain", "One decision in words: windows, features, rules, score."),
+    "secrets": Verb("secrets", "The keys that protect personal data: which they are, and a new one."),
     "demo": Verb("demo", "See it all: simulate, decide live, change a rule, compare."),
 }
 
