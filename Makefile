@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check bench bench-scale torture fmt docs clean
+.PHONY: help setup demo test check bench bench-service bench-scale torture fmt docs clean
 
 help:
 	@echo "make demo         install, simulate 200,000 events, watch them being judged"
 	@echo "make test         install and run the tests (under 10 minutes on two cores)"
 	@echo "make check        what CI runs: format, lint, types, import contracts, tests"
-	@echo "make bench        speed against its peers, written to benchmarks/results.md"
+	@echo "make bench        speed against its peers, and of the service, written to benchmarks/results.md"
+	@echo "make bench-service  the service alone: durable decisions over HTTP beside a server that does nothing"
 	@echo "make bench-scale  5 million keys, 50 million records"
 	@echo "make docs         the schemas and the reference, from the code"
 	@echo "make torture      the long random tests"
@@ -52,6 +53,10 @@ torture: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.service.measure
+
+bench-service: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.service.measure
 
 bench-scale: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.scale

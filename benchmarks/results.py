@@ -108,13 +108,14 @@ def keep_section(path: Path, markdown: str, *, heading: str) -> None:
     path.write_text("\n".join([heading.rstrip("\n") + "\n", *sections]))
 
 
-def machine(loads: Iterable[float] = ()) -> str:
+def machine(loads: Iterable[float] = (), *, also: Sequence[str] = ()) -> str:
     """A paragraph on where and with what figures were taken, with a warning where the machine was busy meanwhile.
 
-    `loads` are load averages seen on the way; what runs the benchmark makes one itself.
+    `loads` are load averages seen on the way; what runs the benchmark makes one itself. `also` names more
+    libraries whose versions matter.
     """
     seen = [*loads, os.getloadavg()[0]]
-    libraries = ", ".join(f"{name} {found}" for name in _LIBRARIES if (found := _version(name)))
+    libraries = ", ".join(f"{name} {found}" for name in (*_LIBRARIES, *also) if (found := _version(name)))
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_processor()}, {os.cpu_count()} cores, {_memory_gb():.0f} GB; "
         f"{platform.system()} {platform.release()}; Python {platform.python_version()}; {libraries}.",

@@ -26,9 +26,9 @@ __all__ = ["HEADING", "PARTS", "main"]
 
 HEADING = """# Results of the benchmarks
 
-Written by `make bench` and `make bench-scale`; the targets are those that Parakh set itself. The workload stands in
-`benchmarks/workload.py`: 2 million payments over 14 days, 100,000 cards, 20 % of the events out of order; 25 features
-over exact sliding windows, 50 rules, a model of 100 trees.
+Written by `make bench`, `make bench-service` and `make bench-scale`; the targets are those that Parakh set itself. The
+workload stands in `benchmarks/workload.py`: 2 million payments over 14 days, 100,000 cards, 20 % of the events out of
+order; 25 features over exact sliding windows, 50 rules, a model of 100 trees.
 """
 TITLE = "Speed"
 BUSY = 1.0  # load average at the start above which figures will suffer

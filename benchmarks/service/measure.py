@@ -4,19 +4,23 @@ Load generator, server and its disk share the machine's cores. Rounds with the t
 medians of rounds, and ratios are taken within a round. Every answer is checked: its status, an outcome for each event,
 of the events that were asked about, in their order.
 
-    python -m benchmarks.service.measure --quick
+    python -m benchmarks.service.measure            # all of it, about six minutes; writes its section of results.md
+    python -m benchmarks.service.measure --quick    # about a minute, to see that it runs; writes nothing
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.results import Results, Row, Table, say
+from benchmarks.results import RESULTS, Results, Row, Table, keep_section, machine, say
+from benchmarks.run import BUSY, HEADING
 from benchmarks.service import restarts, snapshots
 from benchmarks.service.payments import Payments, batches, singles
 from benchmarks.service.prepared import Requests
@@ -24,8 +28,9 @@ from benchmarks.service.runs import Bench, Load, Run, middle, spread
 from benchmarks.service.servers import SNAPSHOTS_OFF, Server, noop, parakh
 from benchmarks.windows import PROJECT
 
-__all__ = ["FULL", "QUICK", "Scale", "measure", "over_http"]
+__all__ = ["FULL", "QUICK", "TITLE", "Scale", "main", "measure", "over_http"]
 
+TITLE = "Service"
 CONNECTIONS = 64
 OPEN_RATES = (300.0, 1_000.0)
 BATCH = 1_000  # events
@@ -128,10 +133,11 @@ def _for(load: Load, is_real: bool) -> Load:
     return Load(load.connections, load.seconds, load.rate, named=is_real, seed=load.seed)
 
 
-def _cells(runs: list[Run]) -> tuple[str, ...]:
+def _cells(runs: list[Run], *, of_server: bool = True) -> tuple[str, ...]:
+    """A row of a table; the server's CPU is left out where others kept it busy too."""
     return (
         spread(run.rate for run in runs),
-        spread(run.cpu_us for run in runs),
+        spread(run.cpu_us for run in runs) if of_server else "",
         spread((run.p50_ms for run in runs), 2),
         spread((run.p99_ms for run in runs), 2),
         spread((run.p999_ms for run in runs), 2),
@@ -209,7 +215,7 @@ def _batches(results: Results, bench: Bench, real: Server, payments: Payments, s
     table.rows += [
         ("batches alone", *_cells(alone)),
         ("batches, singles beside", *_cells([lots for _, lots in beside])),
-        ("singles beside batches", *_cells([ones for ones, _ in beside])),
+        ("singles beside batches", *_cells([ones for ones, _ in beside], of_server=False)),
     ]
     results.tables.append(table)
 
@@ -241,14 +247,31 @@ def _report_checks(results: Results, bench: Bench) -> None:
         say(f"answers that were not as they should be:\n{quoted}")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> Results:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.service.measure", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--quick", action="store_true", help="short runs, about a minute")
-    results = Results("The service", "")
-    measure(results, quick=parser.parse_args().quick)
-    print(results.markdown())
+    parser.add_argument("--quick", action="store_true", help="short runs and little history, nothing written")
+    parser.add_argument("--out", type=Path, help=f"the file to write the section to (default {RESULTS.name})")
+    given = parser.parse_args(arguments)
+    loads = [os.getloadavg()[0]]
+    if loads[0] > BUSY:
+        say(f"the machine is busy (load average {loads[0]:.1f}): figures will be worse than on an idle one")
+    began = time.monotonic()
+    results = Results(TITLE, "")
+    measure(results, quick=given.quick)
+    results.intro = (
+        f"{machine(loads, also=('uvicorn', 'uvloop', 'httptools'))}\n"
+        f"The run took {(time.monotonic() - began) / 60:.1f} minutes. The load generator and the server share the "
+        "cores, so that the load average is theirs too; ratios are taken within a round."
+    )
+    markdown = results.markdown()
+    print(markdown)
+    out = given.out or (None if given.quick else RESULTS)
+    if out is not None:
+        keep_section(out, markdown, heading=HEADING)
+        say(f"wrote {out}")
+    return results
 
 
 if __name__ == "__main__":
