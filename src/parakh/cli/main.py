@@ -45,6 +45,7 @@ VERBS = {
     "replay": Verb("replay", "Decide on past events from files, exactly as live."),
     "explain": Verb("explain", "One decision in words: windows, features, rules, score."),
     "secrets": Verb("secrets", "The keys that protect personal data: which they are, and a new one."),
+    "key": Verb("key", "The API keys of a service: make, list, revoke."),
     "demo": Verb("demo", "See it all: simulate, decide live, change a rule, compare."),
 }
 

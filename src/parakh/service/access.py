@@ -157,7 +157,7 @@ class Access:
             version = self._store.version()
             if version == self._version:
                 return
-            keys = self._store.keys()
+            keys = self._store.all()
         except apsw.BusyError:  # another connection recovers the file: what was known holds until the next look
             return
         self._version = version

@@ -121,7 +121,7 @@ class KeyStore:
         )
         return key, text
 
-    def keys(self) -> list[ApiKey]:
+    def all(self) -> list[ApiKey]:
         """All keys, the revoked ones too, in the order in which they were made."""
         rows = self._run(
             "SELECT id, name, scopes, created_us, expires_us, revoked_us, last_used_us, rate_per_s, digest "
@@ -132,7 +132,7 @@ class KeyStore:
     def revoke(self, key_id: str, *, now_us: int) -> ApiKey | None:
         """Revoke a key for good; None where there is no key of that id. The first revocation's time stays."""
         self._run("UPDATE api_keys SET revoked_us = ? WHERE id = ? AND revoked_us IS NULL", (now_us, key_id))
-        return next((key for key in self.keys() if key.id == key_id), None)
+        return next((key for key in self.all() if key.id == key_id), None)
 
     def note_use(self, used_us: dict[str, int]) -> None:
         """Write down when keys were last used."""
