@@ -94,6 +94,8 @@ class Admission:
 
     def admit(self, batch: LogBatch, words: NDArray[np.int64]) -> Admitted:
         """Which events of a batch are new; the words of those that are not are made NULL in the frame."""
+        if not batch.parts:
+            return self._nothing()
         entries = rows = np.arange(batch.count)
         if len(batch.parts) == 1 and not batch.labels.count:
             decoded = batch.parts[0].decoded
@@ -125,6 +127,11 @@ class Admission:
         if times.size:
             self.clock_us = int(clocks[-1])
         return Admitted(entries, rows, kinds, times, held, clocks, late, late_count, before, status)
+
+    def _nothing(self) -> Admitted:
+        """Of a batch that has labels alone."""
+        none, small = np.empty(0, np.int64), np.empty(0, np.uint8)
+        return Admitted(none, none, small, none, none, none, none.astype(np.bool_), 0, self.clock_us, small)
 
     def _refuse(
         self, batch: LogBatch, words: NDArray[np.int64], rows: NDArray[np.int64], status: NDArray[np.uint8]

@@ -392,15 +392,17 @@ class Engine:
             source = memory_source(events, event_type, Columns.of(plan.event))
         return Stream(plan.index, plan.decoder, source)
 
-    def read_labels(self, labels: Any) -> LabelRows | None:
+    def read_labels(self, labels: Any, quarantine: Quarantine | None = None) -> LabelRows | None:
         """Labels from a file or from memory, ordered by when they became known; bad ones go to quarantine."""
         if labels is None:
             return None
         intake = self.plan.intake
         entities = tuple(entity.name for entity in intake.entities)
         schema = LabelSchema(intake.events, entities, intake.settings.label_sources)
-        source = labels if isinstance(labels, str | Path) else memory_source(labels, "labels")
-        return read_labels(source, schema, self.strings, self.quarantine, earliest_us=intake.settings.earliest_us)
+        source = labels if isinstance(labels, str | Path | Source) else memory_source(labels, "labels")
+        return read_labels(
+            source, schema, self.strings, quarantine or self.quarantine, earliest_us=intake.settings.earliest_us
+        )
 
 
 def _expect_project(project: object) -> None:

@@ -76,6 +76,15 @@ class Project:
         whole, hash, _ = finish(definitions)
         return cls(definitions=whole, hash=hash, sources=definitions)
 
+    def contents(self) -> dict[str, bytes]:
+        """The bytes of all files that the project was read from, by their paths in its folder: definitions and what
+        they name, such as models. Empty for a project built in Python.
+        """
+        if self.root is None or self._cache is None:
+            return {}
+        held = self._cache.files.items()
+        return {path.relative_to(self.root).as_posix(): file.content for path, file in held}
+
     def reload(self) -> Project:
         """The project as its folder stands now; this one where nothing in it has changed. Raises ProjectError."""
         if self.root is None:

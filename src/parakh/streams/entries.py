@@ -182,10 +182,9 @@ class ProjectVersion(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Trim(msgspec.Struct, array_like=True, frozen=True):
-    """Ids of the oldest `events` accepted events are forgotten; the log before `position` may be removed."""
+    """Ids of events whose entries stand before `position` are forgotten, and the log before it may be removed."""
 
     position: int
-    events: int
 
     def encode(self) -> bytes:
         return _encode(self)

@@ -1,0 +1,269 @@
+"""The desk: the one place where events, labels and versions enter the log of a live service, in the order they act.
+
+`Desk.take` decides on a micro-batch with the engine, puts it into the log and says what each caller is to be told, and
+from which position of the log on: nothing is told before the log is durable up to there. Nothing here waits or asks the
+clock, so that a simulation drives the same code as the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from parakh.decisions.decisions import Decisions
+from parakh.decisions.engine import Engine, Scoring
+from parakh.events.ids import CONFLICT, DUPLICATE, NEW
+from parakh.events.merge import LogBatch
+from parakh.events.quarantine import Quarantine
+from parakh.events.reasons import Reason
+from parakh.service.answers import REPLAYED, Answer, Shape, accepted_answer, decided_answer
+from parakh.service.entry_index import EntryIndex
+from parakh.service.problems import Problem, problem, refusal
+from parakh.service.state import apply_trim, batch_of, label_batch, read_label_lines, spans
+from parakh.streams.entries import (
+    EVENTS,
+    LABELS,
+    PROJECT,
+    TRIM,
+    UNDECIDED,
+    Events,
+    Labels,
+    ProjectVersion,
+    Trim,
+    lengths_of,
+    read_events,
+)
+from parakh.streams.failpoints import reach
+from parakh.streams.segments import Entry
+
+__all__ = ["Desk", "Item", "RefusedLabel"]
+
+_STORED_BYTES = 4096
+
+
+class Log(Protocol):
+    """What the desk needs of the log."""
+
+    @property
+    def end(self) -> int: ...
+    @property
+    def durable(self) -> int: ...
+    def append(self, kind: int, payload: bytes, *, arrived_us: int) -> int: ...
+    def read(self, position: int, limit_bytes: int = ...) -> list[Entry]: ...
+
+
+class Guarded(Scoring, Protocol):
+    """Models that may not answer: `unanswered` names those that did not, for the batch that was taken last."""
+
+    @property
+    def unanswered(self) -> set[str]: ...
+
+
+@dataclass(slots=True)
+class Item:
+    """An event on its way over the desk.
+
+    `answer` is what its caller is told, once the log is durable up to `position` (at once where it is 0). Of an event
+    that came before, `stored` says where its entry stands, and under which id.
+    """
+
+    type_index: int
+    body: bytes
+    decide: bool = True
+    features: bool = False
+    answer: Answer | Problem | None = None
+    position: int = 0
+    stored: tuple[int, int, int] | None = None
+    event_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLabel:
+    """A label that cannot be taken: its line among those given (from 1), why, and the field that is to blame."""
+
+    line: int
+    reason: str
+    field: str
+
+
+@dataclass(slots=True)
+class Desk:
+    """An engine and its log. For one thread.
+
+    `entries` knows where the entry of each held event stands; `shapes` what the records of each version mean.
+    """
+
+    engine: Engine
+    log: Log
+    entries: EntryIndex
+    shapes: dict[tuple[str, str], Shape] = field(default_factory=dict)
+    guard: Guarded | None = None
+
+    def __post_init__(self) -> None:
+        self.learn_shapes()
+
+    def learn_shapes(self) -> None:
+        """Know what the records of the engine's version mean."""
+        for plan in self.engine.plan.types:
+            self.shapes[self.engine.project.hash, plan.event.name] = Shape.of(plan.schema)
+
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    def take(self, items: Sequence[Item], arrived_us: int) -> Decisions:
+        """Decide on events, in this order, and put what is new into the log; says in each item what becomes of it."""
+        engine = self.engine
+        batch = self._batch(items, arrived_us)
+        decisions = engine.take(batch, arrived_us=arrived_us, scoring=self.guard)
+        reach("desk.decided")
+        statuses = decisions.statuses
+        accepted = np.flatnonzero(statuses == NEW)
+        if accepted.size:
+            self._log_accepted(items, batch, decisions, accepted, arrived_us)
+        if accepted.size < statuses.size:
+            self._answer_others(items, batch, statuses)
+        return decisions
+
+    def _batch(self, items: Sequence[Item], arrived_us: int) -> LogBatch:
+        kinds = np.fromiter((item.type_index for item in items), np.uint8, len(items))
+        for type_index in {item.type_index for item in items}:
+            self.engine.plan.types[type_index].decoder.started_at(arrived_us)
+        return batch_of(self.engine, kinds, *spans([item.body for item in items]))
+
+    def _log_accepted(
+        self, items: Sequence[Item], batch: LogBatch, decisions: Decisions, accepted: NDArray[np.int64], arrived_us: int
+    ) -> None:
+        engine, project = self.engine, self.engine.project.hash
+        numbers = accepted.tolist()
+        records: list[bytes] = [b""] * len(items)
+        outcomes = np.full(len(items), UNDECIDED, np.int8)
+        for part in decisions.parts:
+            buffer, offsets = part.records(engine.strings)
+            data, bounds = buffer[: offsets[-1]].tobytes(), offsets.tolist()
+            mine = accepted[batch.kinds[accepted] == engine.plan.by_name[part.schema.event_type].index]
+            outcomes[mine] = part.judgement.outcome
+            shape = self.shapes[project, part.schema.event_type]
+            for at, number in enumerate(mine.tolist()):
+                item = items[number]
+                if item.decide:
+                    record = records[number] = data[bounds[at] : bounds[at + 1]]
+                    item.answer = Answer(200, decided_answer(record, shape, features=item.features))
+        rows = batch.rows[accepted]
+        for number, row in zip(numbers, rows.tolist()):
+            item = items[number]
+            if item.answer is None:
+                outcomes[number] = UNDECIDED
+                name, item.event_id = engine.plan.types[item.type_index].event.name, _id_text(batch, row)
+                item.answer = Answer(200, accepted_answer(name, item.event_id))
+        bodies = [items[number].body for number in numbers]
+        kept = [records[number] for number in numbers]
+        entry = Events(
+            project=project,
+            types=tuple(plan.event.name for plan in engine.plan.types),
+            unanswered=tuple(sorted(self.guard.unanswered)) if self.guard is not None else (),
+            kinds=batch.kinds[accepted],
+            id_hi=batch.column("id_hi")[rows],
+            id_lo=batch.column("id_lo")[rows],
+            times_us=batch.column("times")[rows],
+            outcomes=outcomes[accepted],
+            body_lengths=lengths_of(bodies),
+            record_lengths=lengths_of(kept),
+            bodies=b"".join(bodies),
+            records=b"".join(kept),
+        )
+        self.entries.add(len(engine.ids) - len(numbers), self.log.end)
+        position = self.log.append(EVENTS, entry.encode(), arrived_us=arrived_us)
+        for number in numbers:
+            items[number].position = position
+
+    def _answer_others(self, items: Sequence[Item], batch: LogBatch, statuses: NDArray[np.uint8]) -> None:
+        """What is not new: came before, came before with another body, or cannot be read."""
+        for number in np.flatnonzero(statuses != NEW).tolist():
+            item, row = items[number], int(batch.rows[number])
+            part = next(part for part in batch.parts if part.start <= row < part.stop)
+            at = row - part.start
+            if statuses[number] == DUPLICATE:
+                hi, lo = part.decoded.id_hi[at : at + 1], part.decoded.id_lo[at : at + 1]
+                entry = self.entries.find(int(self.engine.ids.find(hi, lo)[0]))
+                item.stored = (entry, int(hi[0]), int(lo[0]))
+                item.event_id = part.decoded.id_texts([at])[0]
+                item.position = entry + 1
+            elif statuses[number] == CONFLICT:
+                item.answer = problem(
+                    "conflict",
+                    "an event of this id was accepted before with another body",
+                    hint="a retry sends the very same body; another event has an id of its own",
+                )
+            else:
+                named = int(part.decoded.problem_field[at])
+                field_name = part.decoder.names[named] if named >= 0 else ""
+                item.answer = refusal(Reason(int(part.decoded.problem[at])), field=field_name)
+
+    def stored_answer(self, item: Item) -> Answer:
+        """What was told when the event of a duplicate came first; for when the log is durable up to it."""
+        assert item.stored is not None, "only a duplicate has a stored answer"
+        return self.answer_at(*item.stored, features=item.features, event_id=item.event_id)
+
+    def find(self, id_hi: int, id_lo: int) -> int | None:
+        """Where the entry of an event stands in the log; None where no such event is held."""
+        row = int(self.engine.ids.find(np.array([id_hi], np.uint64), np.array([id_lo], np.uint64))[0])
+        return None if row < 0 else self.entries.find(row)
+
+    def answer_at(self, position: int, id_hi: int, id_lo: int, *, features: bool = False, event_id: str = "") -> Answer:
+        """The answer for an event whose entry stands at a position."""
+        events = read_events(self.log.read(position, _STORED_BYTES)[0].payload)
+        index = events.find(id_hi, id_lo)
+        assert index >= 0, "the index of entries and the log differ"
+        name = events.types[events.kinds[index]]
+        record = events.record(index)
+        if record is None:
+            return Answer(200, accepted_answer(name, event_id), (REPLAYED,))
+        shape = self.shapes[events.project, name]
+        return Answer(200, decided_answer(record, shape, features=features), (REPLAYED,))
+
+    # -- labels, versions, trims --------------------------------------------------------------------------------------
+
+    def take_labels(self, lines: Sequence[bytes], arrived_us: int) -> tuple[int, int, list[RefusedLabel]]:
+        """Put labels, one JSON object each with its known_at, into the log; answers how many were taken, from which
+        position on that counts, and those that cannot be.
+        """
+        refused: list[RefusedLabel] = []
+        quarantine = Quarantine(lambda line: refused.append(_refused(line)))
+        rows = read_label_lines(self.engine, b"\n".join(lines) + b"\n", quarantine)
+        if not rows.count:
+            return 0, 0, refused
+        self.engine.take(label_batch(rows), arrived_us=arrived_us)
+        kept = b"\n".join(lines[place] for place in sorted(rows.place.tolist())) + b"\n"
+        entry = Labels(self.engine.project.hash, kept, rows.count)
+        return rows.count, self.log.append(LABELS, entry.encode(), arrived_us=arrived_us), refused
+
+    def switch(self, version: ProjectVersion, arrived_us: int) -> int:
+        """Put a version into the log that the engine decides by from now on; answers from where on that is kept."""
+        self.learn_shapes()
+        return self.log.append(PROJECT, version.encode(), arrived_us=arrived_us)
+
+    def trim(self, position: int, arrived_us: int) -> int:
+        """Forget the ids of all events whose entries stand before a position."""
+        trim = Trim(position)
+        end = self.log.append(TRIM, trim.encode(), arrived_us=arrived_us)
+        apply_trim(self.engine, self.entries, trim)
+        return end
+
+    def counts(self) -> Mapping[str, int]:
+        """What the desk's engine holds."""
+        engine = self.engine
+        return {"ids": len(engine.ids), "records": engine.state.records, "keys": engine.state.keys}
+
+
+def _id_text(batch: LogBatch, row: int) -> str:
+    part = next(part for part in batch.parts if part.start <= row < part.stop)
+    return part.decoded.id_texts([row - part.start])[0]
+
+
+def _refused(line: bytes) -> RefusedLabel:
+    said: dict[str, Any] = msgspec.json.decode(line)
+    return RefusedLabel(said["line"], said["reason"], said.get("field", ""))

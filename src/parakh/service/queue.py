@@ -1,0 +1,170 @@
+"""The queue before the desk: what waits is decided on together, and told when the log is durable.
+
+Everything here runs on the event loop. Single events go first, up to 64 at once; between them one piece of a batch, so
+that a request beside a large batch waits for a few milliseconds at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from parakh.decisions.decisions import Decisions
+from parakh.service.answers import Answer
+from parakh.service.desk import Desk, Item
+from parakh.service.problems import Problem, problem
+from parakh.streams.failpoints import reach
+from parakh.streams.log import LogFailed
+
+__all__ = ["DeskQueue"]
+
+_AT_ONCE = 64
+Told = Answer | Problem
+Observer = Callable[[Sequence[Item], Decisions, float, float], object]
+"""Called after each micro-batch with its items, the decisions, the longest wait and the seconds of deciding."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    items: Sequence[Item]
+    future: asyncio.Future[list[Told]] | asyncio.Future[Told]
+    since: float
+    alone: bool
+
+
+@dataclass(slots=True)
+class DeskQueue:
+    """Brings events to the desk and answers back. `now_us` is the wall clock (microseconds UTC)."""
+
+    desk: Desk
+    now_us: Callable[[], int]
+    observe: Observer | None = None
+    begin: Callable[[float], object] | None = None
+    """Called before each micro-batch with how long its oldest event has waited (seconds)."""
+    _loop: asyncio.AbstractEventLoop = field(init=False)
+    _singles: deque[_Waiting] = field(default_factory=deque)
+    _pieces: deque[_Waiting] = field(default_factory=deque)
+    _undurable: deque[tuple[int, _Waiting]] = field(default_factory=deque)
+    _is_scheduled: bool = False
+    _arrived_us: int = 0
+
+    def __post_init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def depth(self) -> int:
+        """Requests that are not answered yet."""
+        return len(self._singles) + len(self._pieces) + len(self._undurable)
+
+    @property
+    def waited_s(self) -> float:
+        """How long the oldest of them has waited."""
+        oldest = [queue[0].since for queue in (self._singles, self._pieces) if queue]
+        oldest += [self._undurable[0][1].since] if self._undurable else []
+        return time.perf_counter() - min(oldest) if oldest else 0.0
+
+    def put(self, item: Item) -> asyncio.Future[Told]:
+        """One event; its answer comes when it is durable."""
+        future: asyncio.Future[Told] = self._loop.create_future()
+        self._singles.append(_Waiting((item,), future, time.perf_counter(), True))
+        self._schedule()
+        return future
+
+    def put_piece(self, items: Sequence[Item]) -> asyncio.Future[list[Told]]:
+        """A piece of a batch; its answers come together."""
+        future: asyncio.Future[list[Told]] = self._loop.create_future()
+        self._pieces.append(_Waiting(items, future, time.perf_counter(), False))
+        self._schedule()
+        return future
+
+    def arrived_us(self) -> int:
+        """When what is taken now arrives: the wall clock, which never goes back here."""
+        self._arrived_us = max(self._arrived_us, self.now_us())
+        return self._arrived_us
+
+    def drain(self) -> None:
+        """Decide on everything that waits, now: before something else takes its place in the log."""
+        while self._singles or self._pieces:
+            self._take()
+
+    def when_durable(self, position: int) -> asyncio.Future[Told]:
+        """Done when the log is durable up to a position, for what is no event."""
+        future: asyncio.Future[Told] = self._loop.create_future()
+        waiting = _Waiting((Item(0, b"", answer=Answer(200, b"{}")),), future, time.perf_counter(), True)
+        if position <= self.desk.log.durable:
+            self._tell(waiting)
+        else:
+            self._undurable.append((position, waiting))
+        return future
+
+    def durable(self, position: int) -> None:
+        """The log is on disk up to here: tell those who wait for it."""
+        undurable = self._undurable
+        while undurable and undurable[0][0] <= position:
+            self._tell(undurable.popleft()[1])
+
+    def fail(self) -> None:
+        """The log is lost: nobody is told anything but that."""
+        refused = problem("log_full", "the log cannot be written; the same request may be sent again")
+        for _, waiting in self._undurable:
+            if not waiting.future.done():
+                waiting.future.set_result(refused if waiting.alone else [refused] * len(waiting.items))
+        self._undurable.clear()
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        self._is_scheduled = False
+        self._take()
+        if self._singles or self._pieces:
+            self._schedule()
+
+    def _take(self) -> None:
+        """One micro-batch of single events, and one piece of a batch."""
+        singles = self._singles
+        for group in (
+            [singles.popleft() for _ in range(min(len(singles), _AT_ONCE))],
+            [self._pieces.popleft()] if self._pieces else [],
+        ):
+            if group:
+                self._decide(group)
+
+    def _decide(self, group: list[_Waiting]) -> None:
+        items = [item for waiting in group for item in waiting.items]
+        begun = time.perf_counter()
+        waited = begun - group[0].since
+        if self.begin is not None:
+            self.begin(waited)
+        try:
+            decisions = self.desk.take(items, self.arrived_us())
+        except LogFailed:
+            for waiting in group:
+                refused = problem("log_full", "the log cannot be written")
+                waiting.future.set_result(refused if waiting.alone else [refused] * len(waiting.items))
+            return
+        except Exception as error:
+            for waiting in group:
+                waiting.future.set_exception(error)
+            raise
+        if self.observe is not None:
+            self.observe(items, decisions, waited, time.perf_counter() - begun)
+        durable = self.desk.log.durable
+        for waiting in group:
+            position = max(item.position for item in waiting.items)
+            if position <= durable:
+                self._tell(waiting)
+            else:
+                self._undurable.append((position, waiting))
+
+    def _tell(self, waiting: _Waiting) -> None:
+        if waiting.future.done():
+            return  # the caller has gone
+        reach("desk.before_answer")
+        told = [self.desk.stored_answer(item) if item.stored is not None else item.answer for item in waiting.items]
+        waiting.future.set_result(told[0] if waiting.alone else told)  # type: ignore[arg-type]
