@@ -8,6 +8,7 @@ of the name. Redirects are not followed, proxies of the environment are not used
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -21,6 +22,9 @@ import httpx
 from parakh.decisions.hosts import Address, HostError, Origin, Pin, is_public, origin_of, pins_of, vetted
 
 __all__ = ["HostError", "Origin", "RefusedError", "Resolve", "guarded_client", "is_public", "origin_of", "vetted"]
+
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)  # they log URLs and headers, which carry values of events
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a name, as texts, the preferred first; raises OSError."""
