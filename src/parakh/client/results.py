@@ -1,0 +1,185 @@
+"""What the service answers, as frozen values; members that a newer service adds are passed over.
+
+Times are in UTC; scores are between 0 and 1 where the model gives a probability; None is "unknown" throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from parakh.client.exchange import Reply
+
+__all__ = [
+    "DecidedBy",
+    "Decision",
+    "EntityView",
+    "Health",
+    "Page",
+    "ProjectState",
+    "Reason",
+    "Refusal",
+    "Rules",
+    "Taken",
+    "Version",
+    "Versions",
+]
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why an event was not simply allowed: a stable code, the words, and what it added to the score."""
+
+    code: str
+    text: str = ""
+    contribution: float | None = None
+
+
+class DecidedBy(msgspec.Struct, frozen=True):
+    """What won: kind "rule", "band", "otherwise", "fallback", and its name."""
+
+    kind: str
+    name: str = ""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """Names of the rules that hit, that could not be told for want of a value, and that would have hit in shadow."""
+
+    hit: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    shadow: tuple[str, ...] = ()
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """What decided: the project's hash, and the digest of each model's file."""
+
+    project: str = ""
+    models: dict[str, str] = {}
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """A decision, as it stands in the log for good.
+
+    `replayed` is true where the event had been decided before and this is that decision. `unanswered` decisions were
+    made up here, by `fallback=`, because none came in time: they have no `decision_id`.
+    """
+
+    decision_id: str
+    outcome: str
+    event_type: str = ""
+    event_id: str = ""
+    event_time: datetime | None = None
+    decided_at: datetime | None = None
+    score: float | None = None
+    decided_by: DecidedBy | None = None
+    reasons: tuple[Reason, ...] = ()
+    rules: Rules = Rules()
+    shadow_scores: dict[str, float | None] = {}
+    flags: tuple[str, ...] = ()
+    versions: Versions = Versions()
+    replayed: bool = False
+    features: dict[str, Any] | None = None
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether this is the fallback, not the service's decision."""
+        return "unanswered" in self.flags
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the service decided without something that the project needs."""
+        return "degraded" in self.flags
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Problem details (RFC 9457): what was refused and why. `code` is stable; `line` counts what was given from 1."""
+
+    code: str
+    status: int = 0
+    title: str = ""
+    detail: str = ""
+    hint: str = ""
+    field: str = ""
+    line: int | None = None
+    problems: tuple[Any, ...] = ()
+
+    @classmethod
+    def of(cls, reply: Reply) -> Refusal:
+        """The problem of an answer; where it has none (a proxy answered) one with the code `http_STATUS`."""
+        try:
+            problem = msgspec.json.decode(reply.body, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            code = f"http_{reply.status}"
+            title = HTTPStatus(reply.status).phrase if reply.status in set(HTTPStatus) else "refused"
+            return cls(code=code, status=reply.status, title=title, detail="the answer is not a Parakh service's")
+        return problem if problem.status else msgspec.structs.replace(problem, status=reply.status)
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same event may be taken later: the service was full, slow or not ready."""
+        return self.status in (429, 503)
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What became of events or labels that were sent to be taken in; `line` of a refusal counts them from 1."""
+
+    accepted: int = 0
+    refused: tuple[Refusal, ...] = ()
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of the ledger, newest first; `next` is the cursor of the page after it, None at the end."""
+
+    decisions: tuple[Decision, ...] = ()
+    next: str | None = None
+
+
+class EntityView(msgspec.Struct, frozen=True):
+    """An entity's features as they stand now, and its last events."""
+
+    entity: str
+    key: str
+    features: dict[str, Any] = {}
+    events: tuple[dict[str, Any], ...] = ()
+
+
+class ProjectState(msgspec.Struct, frozen=True):
+    """A version of the project: `state` "live" decides, "building" still reads its history, with `progress` 0 to 1.
+
+    `previous` is the hash of the version before; `files` are there where they were asked for: text or {"base64": ...}.
+    """
+
+    hash: str
+    name: str = ""
+    state: str = "live"
+    progress: float = 1.0
+    previous: str | None = None
+    files: dict[str, str | dict[str, str]] | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether this version decides."""
+        return self.state == "live"
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A version that decides, decided, or will: its hash, since when, by whom, and whether it is the live one."""
+
+    hash: str
+    name: str = ""
+    state: str = ""
+    applied_at: datetime | None = None
+    by: str = ""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether the service lives or is ready, true or false by itself; `detail` is what it says."""
+
+    ok: bool
+    detail: Mapping[str, Any] = {}
+
+    def __bool__(self) -> bool:
+        return self.ok
