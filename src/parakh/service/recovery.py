@@ -6,7 +6,6 @@ with new features comes by its history are the same: an engine, and entries put 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from parakh.decisions.engine import Engine
 from parakh.errors import ParakhError
 from parakh.service import snapshots
 from parakh.service.entry_index import EntryIndex
+from parakh.service.logs import get_log
 from parakh.service.snapshots import DamagedSnapshot, Manifest, VersionEntry
 from parakh.service.state import StateBuilder
 from parakh.service.versions import LiveProject, Versions
@@ -26,7 +26,7 @@ __all__ = ["BATCH", "Recovered", "build", "built_name", "catch_up", "recover", "
 
 BATCH = 4096
 Progress = Callable[[int], object]
-_logger = logging.getLogger("parakh.recovery")
+_log = get_log("recovery")
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ def _from_snapshot(data: Path, log: LogReader, versions: Versions) -> Recovered 
             version = versions.get(manifest.project)
             engine, entries = snapshots.restore(manifest, version, batch_size=BATCH, live=True)
         except (DamagedSnapshot, ParakhError) as error:
-            _logger.warning("a snapshot is passed over", extra={"snapshot": manifest.folder.name, "error": str(error)})
+            _log.failed("snapshot_passed_over", error, position=manifest.position)
             continue
         return Recovered(engine, entries, manifest.position, version, list(manifest.versions), manifest.position)
     return None

@@ -7,7 +7,6 @@ renamed when it is on disk, so that one that is there is whole; one that does no
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import time
@@ -25,6 +24,7 @@ from parakh.decisions.engine import Engine
 from parakh.decisions.snapshot import engine_arrays, engine_facts, restored_engine
 from parakh.errors import ParakhError
 from parakh.service.entry_index import EntryIndex
+from parakh.service.logs import get_log
 from parakh.streams.failpoints import reach
 
 __all__ = [
@@ -42,7 +42,7 @@ FORMAT = 1
 KEPT = 2
 _PIECE = 1 << 20
 _PAUSE_S = 0.01
-_logger = logging.getLogger("parakh.snapshots")
+_log = get_log("snapshots")
 
 
 class DamagedSnapshot(ParakhError):
@@ -171,7 +171,7 @@ def find_snapshots(parent: Path, *, until: int | None = None) -> Iterator[Manife
         try:
             manifest = read_manifest(folder)
         except DamagedSnapshot as error:
-            _logger.warning("a snapshot is passed over", extra={"snapshot": folder.name, "error": str(error)})
+            _log.failed("snapshot_passed_over", error, file=folder)
             continue
         if until is None or manifest.position <= until:
             yield manifest
