@@ -78,7 +78,7 @@ class _Master:
 
 
 def open_token_key(data: Path, environment: Mapping[str, str] = os.environ, *, make: bool = True) -> TokenKey:
-    """The token key of a data directory, made at its first use unless `make` is false (where tokens are stored already).
+    """The token key of a data directory, made at its first use unless `make` is false (as where tokens are stored).
 
     The master key is PARAKH_MASTER_KEY (32 bytes as Base64), or stands in the file that PARAKH_MASTER_KEY_FILE names,
     or else in DATA/keys/master.key, which is made with the token key and never after it. Raises SecretsError where a
