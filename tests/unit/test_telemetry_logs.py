@@ -176,6 +176,21 @@ def test_an_exception_is_its_type_its_cause_and_its_places(stream: io.StringIO) 
     ]
 
 
+def test_an_event_is_named_by_a_literal_or_not_at_all(stream: io.StringIO) -> None:
+    configure(True, stream=stream)
+    log, card = get_log("test"), CANARIES[0]
+    log.info("the master key was made beside the data")
+    log.info(f"the card {card} was seen")
+    log.info(card)
+    log.info("first" if stream.getvalue() else "second")
+    assert [line["event"] for line in _lines(stream)] == [
+        "the master key was made beside the data",
+        "unnamed",
+        "unnamed",
+        "first",
+    ]
+
+
 def test_uvicorn_is_understood_by_its_templates(stream: io.StringIO) -> None:
     configure(True, stream=stream)
     logger = logging.getLogger("uvicorn.error")
@@ -243,7 +258,7 @@ def test_a_flood_of_one_line_is_bounded_and_said(stream: io.StringIO, monkeypatc
 
 
 def test_events_are_named_by_literals_in_the_code() -> None:
-    """What is not a literal could be a value; a name with blanks or digits would be printed as `unnamed`."""
+    """Another is printed as `unnamed`, and a field that is not on the list is withheld: of use to nobody."""
     wrong = []
     for path in sorted(SERVICE.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -256,9 +271,8 @@ def test_events_are_named_by_literals_in_the_code() -> None:
             if name.strip("_").lower() not in {"log", "logs", "logger"} or not writes:
                 continue
             event = node.args[0] if node.args else None
-            literal = isinstance(event, ast.Constant) and isinstance(event.value, str)
-            if not literal or not re.fullmatch("[a-z][a-z_]{1,47}", event.value):
-                wrong.append(f"{path.name}:{node.lineno}: an event's name is a literal of words joined by _")
+            if not (isinstance(event, ast.Constant) and isinstance(event.value, str)):
+                wrong.append(f"{path.name}:{node.lineno}: an event is named by a literal")
             for keyword in node.keywords:
                 if keyword.arg is not None and keyword.arg not in FIELDS:
                     wrong.append(f"{path.name}:{node.lineno}: {keyword.arg} is not among the fields of logs.FIELDS")

@@ -34,7 +34,6 @@ _MOST_A_SECOND: Final = 50
 _DEEPEST: Final = 8
 """Lines of one event in a second, and frames of a traceback, that are printed."""
 
-_NAME: Final = re.compile(r"[a-z][a-z_]{1,47}")
 _LOWER: Final = re.compile(r"[a-z/][a-z0-9_.{}:/-]{0,79}")
 _MIXED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
 _HEX: Final = re.compile(r"[0-9a-f]{8,64}")
@@ -129,7 +128,8 @@ _UVICORN: Final = {
 
 
 class Log:
-    """Writes events of one part of the service. An event's name is a literal in the code: words joined by `_`.
+    """Writes events of one part of the service. An event is named by a literal of the code that logs it; another text,
+    into which a value could have been formatted, is replaced by `unnamed`.
 
     >>> get_log("desk").name
     'parakh.desk'
@@ -168,8 +168,14 @@ class Log:
     def _write(self, level: int, event: str, error: BaseException | None, fields: Mapping[str, object]) -> None:
         if self._logger.isEnabledFor(level):
             told = (type(error), error, error.__traceback__) if error is not None else None
-            # The caller stands two frames up: that is whose line a debugger of the log wants.
-            self._logger.log(level, event, exc_info=told, extra={"parakh_fields": dict(fields)}, stacklevel=3)
+            # Whoever logs stands two frames up. What is among the constants of its code is no value of anybody's event.
+            literal = event in sys._getframe(2).f_code.co_consts
+            name = event if literal else "unnamed"
+            self._logger.log(level, name, exc_info=told, extra={"parakh_fields": _Fields(fields)}, stacklevel=3)
+
+
+class _Fields(dict[str, object]):
+    """The fields of a record that a `Log` wrote, whose message therefore is the event's name."""
 
 
 def get_log(part: str) -> Log:
@@ -213,7 +219,7 @@ def configure(
 def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
     if error is not None and not issubclass(kind, KeyboardInterrupt | SystemExit):
         logging.getLogger("parakh").critical(
-            "uncaught", exc_info=(kind, error, trace), extra={"parakh_fields": {}}, stacklevel=2
+            "uncaught", exc_info=(kind, error, trace), extra={"parakh_fields": _Fields()}, stacklevel=2
         )
 
 
@@ -245,9 +251,8 @@ def told(record: logging.LogRecord) -> dict[str, Any]:
 def _event_of(record: logging.LogRecord) -> tuple[str, Mapping[str, object]]:
     fields = getattr(record, "parakh_fields", None)
     template = record.msg
-    if isinstance(fields, dict):
-        named = isinstance(template, str) and _NAME.fullmatch(template)
-        return (template if named else "unnamed"), fields
+    if isinstance(fields, _Fields):
+        return str(template), fields
     arguments = record.args if isinstance(record.args, tuple) else ()
     if record.name == "uvicorn.access" and len(arguments) == 5:
         return "request", {"method": arguments[1] if arguments[1] in _METHODS else "other", "status": arguments[4]}
