@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import numpy.typing as npt
 from stdnum import luhn
 
 __all__ = ["has_card_number", "mask_card_numbers", "may_hold_card_number"]
@@ -47,7 +48,7 @@ _LENGTHS = np.zeros((10_000, _MOST + 1), np.bool_)
 """Whether a number that begins with four digits may be so long."""
 for _first, _last, _lengths in _ISSUERS:
     _LENGTHS[_first : _last + 1, _lengths] = True
-_BEGINS = _LENGTHS.any(axis=1)
+_BEGINS: npt.NDArray[np.bool_] = np.any(_LENGTHS, axis=1)
 
 
 def may_hold_card_number(body: bytes) -> bool:
