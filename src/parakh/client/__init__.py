@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from parakh.client.results import (
+        Change,
+        Checked,
         Decision,
         EntityView,
         Health,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncClient",
+    "Change",
+    "Checked",
     "Client",
     "ClientError",
     "Conflict",
@@ -72,11 +76,14 @@ __all__ = [
 
 # An HTTP library takes a tenth of a second to import: whoever only names the package does not wait for it.
 _DRIVERS = {"AsyncClient": "awaiting", "Client": "blocking"}
-_RESULTS = {"Decision", "EntityView", "Health", "ProjectState", "Reason", "Refusal", "Taken", "Version"}
+_ERRORS = {
+    "ClientError", "Conflict", "Forbidden", "Invalid", "NotFound", "NotSent", "Overloaded", "ProjectRefused", "Refused",
+    "ServerFailed", "TimedOut", "Unauthorized", "Unexpected", "Unreachable",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'parakh.client' has no attribute {name!r}")
-    module = _DRIVERS.get(name) or ("results" if name in _RESULTS else "errors")
+    module = _DRIVERS.get(name) or ("errors" if name in _ERRORS else "results")
     return getattr(importlib.import_module(f"parakh.client.{module}"), name)

@@ -30,7 +30,7 @@ from parakh.client.errors import (
 )
 from parakh.client.exchange import Emit, Failure, Plan, Reply, Request, Send, Stream
 from parakh.client.files import ProjectSource, as_sent, files_of
-from parakh.client.results import Decision, EntityView, Health, Page, ProjectState, Refusal, Version
+from parakh.client.results import Checked, Decision, EntityView, Health, Page, ProjectState, Refusal, Version
 from parakh.client.retrying import Budget, Policy, ask, given_up
 
 __all__ = [
@@ -105,21 +105,22 @@ def decision_of(policy: Policy, event_type: str, event_id: str) -> Plan[Decision
 
 
 def decisions(policy: Policy, /, **filter: object) -> Stream[Decision]:
-    """The decisions that a filter finds, newest first; pages are fetched as they are read.
+    """The decisions that a filter finds, in the ledger's order; pages are fetched as they are read.
 
-    Filters are those of `GET /v1/decisions`; times may be datetimes. Nothing is asked before the first is read. Raises
-    Invalid with the code bad_filter for a filter that the service does not have.
+    Filters are those of `GET /v1/decisions`: event_type, outcome (one or a list), entity ("card:k1"), from_ and to
+    (datetimes), by, rule, flag, min_score; `limit` is the size of a page. Nothing is asked before the first is read.
+    Raises Invalid with the code bad_filter for a filter that the service does not have.
     """
-    asked = {name: _filter(name, value) for name, value in filter.items() if value is not None}
+    asked = {"decided": "true"} | {
+        name.removesuffix("_"): _filter(name, value) for name, value in filter.items() if value is not None
+    }
     while True:
-        query = f"?{urlencode(asked)}" if asked else ""
-        reply = yield from _answered(Request("GET", f"/v1/decisions{query}"), policy)
+        reply = yield from _answered(Request("GET", f"/v1/decisions?{urlencode(asked)}"), policy)
         page = parsed(Page, reply)
-        if page.decisions:
-            yield Emit(page.decisions)
-        if page.next is None or page.next == asked.get("cursor"):
+        yield Emit(page.items)
+        if page.next_cursor is None or page.next_cursor == asked.get("cursor"):
             return
-        asked["cursor"] = page.next
+        asked["cursor"] = page.next_cursor
 
 
 def entity(policy: Policy, entity: str, key: str) -> Plan[EntityView]:
@@ -129,19 +130,19 @@ def entity(policy: Policy, entity: str, key: str) -> Plan[EntityView]:
     return parsed(EntityView, reply)
 
 
-def project(policy: Policy, *, files: bool = False) -> Plan[ProjectState]:
-    """The project that decides and, where another is being built, how far that is; with `files` also its files."""
-    reply = yield from _answered(Request("GET", f"/v1/project{'?files=true' if files else ''}"), policy)
+def project(policy: Policy) -> Plan[ProjectState]:
+    """The project that decides and, where another is being built, how far that is."""
+    reply = yield from _answered(Request("GET", "/v1/project"), policy)
     return parsed(ProjectState, reply)
 
 
 def check_project(
     policy: Policy, project: ProjectSource, *, timeout: float | None = _PROJECT_TIMEOUT_S
-) -> Plan[ProjectState]:
+) -> Plan[Checked]:
     """Have the service check a project (a folder, or files by path) without applying it. Raises ProjectRefused."""
     body = encode_object({"files": as_sent(files_of(project))})
     reply = yield from _answered(Request("POST", "/v1/project:check", body), policy.within(timeout))
-    return parsed(ProjectState, reply)
+    return parsed(Checked, reply)
 
 
 def apply_project(

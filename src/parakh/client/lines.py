@@ -35,6 +35,7 @@ _Answer = TypeVar("_Answer")
 _NDJSON: Final = "application/x-ndjson"
 _CHUNK_BYTES: Final = 4 * 2**20
 _CHUNK_LINES: Final = 1_000
+_OF_AN_EVENT: Final = (413, 422)
 
 
 def decide_many(
@@ -172,9 +173,12 @@ def _sent(
             if rows.whole:
                 break
             raise
-        if not 200 <= reply.status < 300:
+        if 200 <= reply.status < 300:
+            rows.take(read(reply, len(rows.open)))
+        elif len(rows.open) == 1 and reply.status in _OF_AN_EVENT:
+            rows.take([Refusal.of(reply)])  # one line alone is answered as one event is
+        else:
             raise refused(reply)
-        rows.take(read(reply, len(rows.open)))
         if rows.open:
             pause_s = budget.pause_s(None)
             if pause_s is None:
@@ -233,10 +237,16 @@ def _lines_of(reply: Reply, most: int) -> list[bytes]:
 
 def _decided(reply: Reply, most: int) -> list[Decision | Refusal]:
     """A decision or a refusal for each line; fewer where the answer ended early."""
-    answers = list[Decision | Refusal]()
-    for line in _lines_of(reply, most):
+    answers, lines = list[Decision | Refusal](), _lines_of(reply, most)
+    for line in lines:
         one = Reply(reply.status, reply.headers, line)
         answers.append(parsed(Refusal, one) if parsed(_Told, one).code else parsed(Decision, one))
+    last = answers[-1] if answers else None
+    if len(answers) < most and isinstance(last, Refusal) and not last.line:
+        # The answer was under way when the whole of it went wrong: this problem is of no line.
+        if not last.passing:
+            raise refused(Reply(last.status or 500, {}, lines[-1]))
+        answers.pop()
     return answers
 
 

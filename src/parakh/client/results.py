@@ -15,6 +15,8 @@ import msgspec
 from parakh.client.exchange import Reply
 
 __all__ = [
+    "Change",
+    "Checked",
     "DecidedBy",
     "Decision",
     "EntityView",
@@ -131,25 +133,40 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A page of the ledger, newest first; `next` is the cursor of the page after it, None at the end."""
+    """A page of the ledger; `next_cursor` is that of the page after it, None at the end."""
 
-    decisions: tuple[Decision, ...] = ()
-    next: str | None = None
+    items: tuple[Decision, ...] = ()
+    next_cursor: str | None = None
 
 
 class EntityView(msgspec.Struct, frozen=True):
-    """An entity's features as they stand now, and its last events."""
+    """An entity's features as they stand at `as_of`, and its last events, decided on or only taken in."""
 
     entity: str
-    key: str
+    as_of: datetime | None = None
     features: dict[str, Any] = {}
     events: tuple[dict[str, Any], ...] = ()
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A definition that a project adds, removes or changes: status "added", "removed", "changed"."""
+
+    kind: str
+    name: str
+    status: str
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """A project that holds: its hash, and how it differs from the one that decides (None where that is not said)."""
+
+    hash: str
+    changes: tuple[Change, ...] | None = None
 
 
 class ProjectState(msgspec.Struct, frozen=True):
     """A version of the project: `state` "live" decides, "building" still reads its history, with `progress` 0 to 1.
 
-    `previous` is the hash of the version before; `files` are there where they were asked for: text or {"base64": ...}.
+    `previous` is the hash of the version before. `building` is, beside the one that decides, the one that is to.
     """
 
     hash: str
@@ -157,7 +174,8 @@ class ProjectState(msgspec.Struct, frozen=True):
     state: str = "live"
     progress: float = 1.0
     previous: str | None = None
-    files: dict[str, str | dict[str, str]] | None = None
+    building: ProjectState | None = None
+    detail: str = ""
 
     @property
     def live(self) -> bool:
