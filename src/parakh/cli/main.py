@@ -46,6 +46,7 @@ VERBS = {
     "explain": Verb("explain", "One decision in words: windows, features, rules, score."),
     "secrets": Verb("secrets", "The keys that protect personal data: which they are, and a new one."),
     "key": Verb("key", "The API keys of a service: make, list, revoke."),
+    "webhook": Verb("webhook", "Who is told of decisions: subscribe a URL, list, send again."),
     "top": Verb("top", "A running server, live in the terminal: speed, outcomes, latencies, state."),
     "serve": Verb("serve", "Decide on events over HTTP, live."),
     "apply": Verb("apply", "Let a running server decide by a project, without dropping a request."),

@@ -16,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parakh.decisions.decisions import Decisions
+from parakh.decisions.definition import ProjectLike
 from parakh.decisions.engine import Engine, Scoring
+from parakh.decisions.plan import Plan, compile_intake, compile_plan
+from parakh.decisions.record import read_record
 from parakh.events.ids import CONFLICT, DUPLICATE, NEW
 from parakh.events.merge import LogBatch
 from parakh.events.quarantine import Quarantine
 from parakh.events.reasons import Reason
-from parakh.service.answers import REPLAYED, Answer, Shape, accepted_answer, decided_answer
+from parakh.expressions.strings import Strings
+from parakh.service.answers import REPLAYED, Answer, Shape, accepted_answer, answer_of, decided_answer
 from parakh.service.entry_index import EntryIndex
 from parakh.service.problems import Problem, problem, refusal
 from parakh.service.state import apply_trim, batch_of, label_batch, read_label_lines, spans
@@ -105,12 +109,24 @@ class Desk:
     guard: Guarded | None = None
 
     def __post_init__(self) -> None:
-        self.learn_shapes()
+        self._learn(self.engine.plan)
 
-    def learn_shapes(self) -> None:
-        """Know what the records of the engine's version mean."""
-        for plan in self.engine.plan.types:
-            self.shapes[self.engine.project.hash, plan.event.name] = Shape.of(plan.schema)
+    def learn_version(self, version: ProjectLike) -> None:
+        """Know what the records of a version mean that decided before."""
+        if not any(hash == version.hash for hash, _ in self.shapes):
+            definitions = version.definitions
+            self._learn(
+                compile_plan(definitions, version.hash, compile_intake(definitions, Strings(), started_us=None))
+            )
+
+    def _learn(self, plan: Plan) -> None:
+        for item in plan.types:
+            self.shapes[plan.project, item.event.name] = Shape.of(item.schema)
+
+    def answer_of(self, record: bytes | memoryview) -> bytes:
+        """The answer that a record of the log gives."""
+        read = read_record(record)
+        return answer_of(read, self.shapes[read.project, read.event_type])
 
     # -- events -------------------------------------------------------------------------------------------------------
 
@@ -243,7 +259,7 @@ class Desk:
 
     def switch(self, version: ProjectVersion, arrived_us: int) -> int:
         """Put a version into the log that the engine decides by from now on; answers from where on that is kept."""
-        self.learn_shapes()
+        self._learn(self.engine.plan)
         return self.log.append(PROJECT, version.encode(), arrived_us=arrived_us)
 
     def trim(self, position: int, arrived_us: int) -> int:

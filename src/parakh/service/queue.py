@@ -30,9 +30,8 @@ Observer = Callable[[Sequence[Item], Decisions, float, float], object]
 @dataclass(slots=True)
 class _Waiting:
     items: Sequence[Item]
-    future: asyncio.Future[list[Told]] | asyncio.Future[Told]
+    future: asyncio.Future[list[Told]]
     since: float
-    alone: bool
 
 
 @dataclass(slots=True)
@@ -66,18 +65,20 @@ class DeskQueue:
         oldest += [self._undurable[0][1].since] if self._undurable else []
         return time.perf_counter() - min(oldest) if oldest else 0.0
 
-    def put(self, item: Item) -> asyncio.Future[Told]:
-        """One event; its answer comes when it is durable."""
-        future: asyncio.Future[Told] = self._loop.create_future()
-        self._singles.append(_Waiting((item,), future, time.perf_counter(), True))
-        self._schedule()
-        return future
+    def put(self, item: Item) -> asyncio.Future[list[Told]]:
+        """One event; its answer, alone in a list, comes when it is durable."""
+        return self._put(self._singles, (item,))
 
     def put_piece(self, items: Sequence[Item]) -> asyncio.Future[list[Told]]:
         """A piece of a batch; its answers come together."""
+        return self._put(self._pieces, items)
+
+    def _put(self, queue: deque[_Waiting], items: Sequence[Item]) -> asyncio.Future[list[Told]]:
         future: asyncio.Future[list[Told]] = self._loop.create_future()
-        self._pieces.append(_Waiting(items, future, time.perf_counter(), False))
-        self._schedule()
+        queue.append(_Waiting(items, future, time.perf_counter()))
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._run)
         return future
 
     def arrived_us(self) -> int:
@@ -90,10 +91,10 @@ class DeskQueue:
         while self._singles or self._pieces:
             self._take()
 
-    def when_durable(self, position: int) -> asyncio.Future[Told]:
-        """Done when the log is durable up to a position, for what is no event."""
-        future: asyncio.Future[Told] = self._loop.create_future()
-        waiting = _Waiting((Item(0, b"", answer=Answer(200, b"{}")),), future, time.perf_counter(), True)
+    def when_durable(self, position: int, told: Told) -> asyncio.Future[list[Told]]:
+        """Tell something that is no event, when the log is durable up to a position."""
+        future: asyncio.Future[list[Told]] = self._loop.create_future()
+        waiting = _Waiting((Item(0, b"", answer=told),), future, time.perf_counter())
         if position <= self.desk.log.durable:
             self._tell(waiting)
         else:
@@ -108,22 +109,15 @@ class DeskQueue:
 
     def fail(self) -> None:
         """The log is lost: nobody is told anything but that."""
-        refused = problem("log_full", "the log cannot be written; the same request may be sent again")
-        for _, waiting in self._undurable:
-            if not waiting.future.done():
-                waiting.future.set_result(refused if waiting.alone else [refused] * len(waiting.items))
-        self._undurable.clear()
-
-    def _schedule(self) -> None:
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self._loop.call_soon(self._run)
+        while self._undurable:
+            _refuse(self._undurable.popleft()[1])
 
     def _run(self) -> None:
         self._is_scheduled = False
         self._take()
-        if self._singles or self._pieces:
-            self._schedule()
+        if (self._singles or self._pieces) and not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._run)
 
     def _take(self) -> None:
         """One micro-batch of single events, and one piece of a batch."""
@@ -145,13 +139,8 @@ class DeskQueue:
             decisions = self.desk.take(items, self.arrived_us())
         except LogFailed:
             for waiting in group:
-                refused = problem("log_full", "the log cannot be written")
-                waiting.future.set_result(refused if waiting.alone else [refused] * len(waiting.items))
+                _refuse(waiting)
             return
-        except Exception as error:
-            for waiting in group:
-                waiting.future.set_exception(error)
-            raise
         if self.observe is not None:
             self.observe(items, decisions, waited, time.perf_counter() - begun)
         durable = self.desk.log.durable
@@ -166,5 +155,16 @@ class DeskQueue:
         if waiting.future.done():
             return  # the caller has gone
         reach("desk.before_answer")
-        told = [self.desk.stored_answer(item) if item.stored is not None else item.answer for item in waiting.items]
-        waiting.future.set_result(told[0] if waiting.alone else told)  # type: ignore[arg-type]
+        waiting.future.set_result([self._told(item) for item in waiting.items])
+
+    def _told(self, item: Item) -> Told:
+        if item.stored is not None:
+            return self.desk.stored_answer(item)
+        assert item.answer is not None, "the desk says what becomes of every item"
+        return item.answer
+
+
+def _refuse(waiting: _Waiting) -> None:
+    if not waiting.future.done():
+        refused = problem("log_full", "the log cannot be written; the same request may be sent again")
+        waiting.future.set_result([refused] * len(waiting.items))

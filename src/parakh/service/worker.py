@@ -3,8 +3,8 @@
     python -m parakh.service.worker snapshot DATA UNTIL         the state at UNTIL, for the next start
     python -m parakh.service.worker build DATA UNTIL VERSION    the state as a version would have it, to switch to
 
-The service itself never stops to write its state: what it would write is a function of the log. So each snapshot is also
-a rehearsal of the start that will read it. Progress is told on stdout, one JSON object a line.
+The service itself never stops to write its state: what it would write is a function of the log. So each snapshot is
+also a rehearsal of the start that will read it. Progress is told on stdout, one JSON object a line.
 """
 
 from __future__ import annotations

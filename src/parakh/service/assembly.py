@@ -1,0 +1,453 @@
+"""The service: what each address asks of it, over the desk, the log, the ledger and the versions.
+
+Everything runs on one event loop. What is told to a caller is durable; what is refused is a `Problem`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from parakh.decisions.decisions import Decisions
+from parakh.decisions.peek import peek
+from parakh.decisions.plan import UNANSWERED
+from parakh.errors import InputError
+from parakh.events.convert import find_path
+from parakh.events.decode import hash_id
+from parakh.events.definition import EventType
+from parakh.events.reasons import Reason
+from parakh.events.schema import id_salt
+from parakh.service.answers import Answer
+from parakh.service.changes import Changes
+from parakh.service.desk import Desk, Item
+from parakh.service.enrichment import Enrichments
+from parakh.service.ledger import BadCursor, BadFilter, Ledger, LedgerFilter
+from parakh.service.modelguard import ModelGuard
+from parakh.service.personal.storing import ReservedKey, Storing, extended
+from parakh.service.problems import Problem, problem, refusal
+from parakh.service.queue import DeskQueue
+from parakh.service.telemetry import Telemetry
+from parakh.service.upkeep import Upkeep
+from parakh.streams.log import EmbeddedLog
+
+__all__ = ["LiveVersion", "Service"]
+
+PIECE = 128
+"""Lines of a batch that are decided on at once: a request beside it waits for as long as that takes."""
+
+_MOST_LABELS = 10_000
+_LAST_EVENTS = 20
+_FEW = 64
+_PATIENCE = 4
+_LEAST_PATIENCE_S = 0.2
+_PIECES_AHEAD = 4
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+Told = Answer | Problem
+
+
+@dataclass(frozen=True, slots=True)
+class LiveVersion:
+    """What goes with the version that decides now, before the desk: its storing, its enrichments, its types."""
+
+    storing: Storing
+    enrichments: Enrichments
+    types: Mapping[str, int]
+    events: Mapping[str, EventType]
+    deadline_s: float
+
+
+@dataclass(slots=True)
+class Service:
+    """The service behind its addresses; `open_service` puts it together."""
+
+    desk: Desk
+    log: EmbeddedLog
+    queue: DeskQueue
+    ledger: Ledger
+    changes: Changes
+    upkeep: Upkeep
+    telemetry: Telemetry
+    live: LiveVersion
+    guard: ModelGuard
+    now_us: Callable[[], int]
+    _asking: dict[tuple[str, str], asyncio.Future[None]] = field(default_factory=dict)
+
+    # -- decisions ----------------------------------------------------------------------------------------------------
+
+    async def decide(self, event_type: str, body: bytes, *, features: bool = False) -> Told:
+        """Decide on one event; the answer comes when it is durable."""
+        return await self._one(event_type, body, decide=True, features=features)
+
+    async def _one(self, event_type: str, body: bytes, *, decide: bool, features: bool = False) -> Told:
+        if event_type not in self.live.types:
+            return self._no_type()
+        try:
+            stored = self._stored(event_type, body)
+        except ReservedKey:
+            return problem("reserved_key")
+        if self.live.enrichments.asks(event_type):
+            stored = await self._enriched(event_type, body, stored)
+        item = Item(self.live.types[event_type], stored, decide, features)
+        return (await self.queue.put(item))[0]
+
+    def submit(self, event_type: str, body: bytes, features: bool) -> asyncio.Future[list[Told]] | None:
+        """The short way of one event to the desk; None where it has to take the long one, by `decide`."""
+        live = self.live
+        index = live.types.get(event_type)
+        if index is None or live.enrichments.asks(event_type):
+            return None
+        if not live.storing.plain(event_type) or not live.storing.untouched(event_type, body):
+            try:
+                body = live.storing.store(event_type, body)
+            except ReservedKey:
+                return None
+        return self.queue.put(Item(index, body, True, features))
+
+    def too_busy(self) -> bool:
+        """Whether what comes now would be answered too late: the oldest that waits has waited too long."""
+        return self.queue.depth > _FEW and self.queue.waited_s > max(
+            _PATIENCE * self.live.deadline_s, _LEAST_PATIENCE_S
+        )
+
+    def _stored(self, event_type: str, body: bytes) -> bytes:
+        """An event as it is kept: with its personal fields treated."""
+        storing = self.live.storing
+        if storing.plain(event_type) and storing.untouched(event_type, body):
+            return body
+        return storing.store(event_type, body)
+
+    async def _enriched(self, event_type: str, body: bytes, stored: bytes) -> bytes:
+        """A stored event with the answers of its enrichments. Of tries with one id, the first asks."""
+        event = self.live.events[event_type]
+        try:
+            given = _decode(body)
+            kept = _decode(stored)
+        except msgspec.DecodeError:
+            return stored  # the desk refuses it
+        if not isinstance(given, dict) or not isinstance(kept, dict):
+            return stored
+        identity = self._identity(event, kept)
+        if identity is not None:
+            while (asking := self._asking.get((event_type, identity))) is not None:
+                await asyncio.shield(asking)
+            if self._held(event_type, identity) is not None:
+                return stored
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if identity is not None:
+            self._asking[event_type, identity] = done
+        try:
+            began = time.perf_counter()
+            answers, missing = await self.live.enrichments.answer(event_type, given, self.live.deadline_s)
+            self.telemetry.stage_done("enrich", time.perf_counter() - began)
+        finally:
+            done.set_result(None)
+            # The one that waited finds the event at the desk: nothing else runs between here and the queue.
+            self._asking.pop((event_type, identity or ""), None)
+        if missing:
+            self.telemetry.degraded("enrichment")
+            answers[UNANSWERED] = True
+        if not answers:
+            return stored
+        return extended(stored, _encode(answers)[1:-1])
+
+    @staticmethod
+    def _identity(event: EventType, given: Mapping[str, Any]) -> str | None:
+        """The id of an event in the form in which it is held."""
+        item = next((item for item in event.fields if item.name == event.id), None)
+        if item is None:
+            return None
+        source = item.source or item.name
+        value = find_path(given, source, tuple(source.split(".")))
+        return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+    def _held(self, event_type: str, event_id: str) -> tuple[int, int, int] | None:
+        """Where the entry of an event stands, and the hash of its id."""
+        high, low = hash_id(event_id.encode(), id_salt(event_type))
+        position = self.desk.find(int(high), int(low))
+        return None if position is None else (position, int(high), int(low))
+
+    async def decide_lines(
+        self, event_type: str, chunks: AsyncIterator[bytes], features: bool = False
+    ) -> AsyncIterator[bytes]:
+        """Decide on lines of JSON as they come; one line out for each, in order, when it is durable."""
+        async for told in self._lines(event_type, chunks, decide=True, features=features):
+            yield told
+
+    async def _lines(
+        self, event_type: str, chunks: AsyncIterator[bytes], *, decide: bool, features: bool = False
+    ) -> AsyncIterator[bytes]:
+        if event_type not in self.live.types:
+            yield _line(self._no_type(), 0)
+            return
+        number = 0
+        ahead: list[asyncio.Task[list[Told]]] = []
+        try:
+            async for lines in _pieces(chunks):
+                ahead.append(asyncio.ensure_future(self._piece(event_type, lines, decide, features)))
+                if len(ahead) >= _PIECES_AHEAD:
+                    told = await ahead.pop(0)
+                    yield b"".join(_line(item, number + at) for at, item in enumerate(told, 1))
+                    number += len(told)
+            while ahead:
+                told = await ahead.pop(0)
+                yield b"".join(_line(item, number + at) for at, item in enumerate(told, 1))
+                number += len(told)
+        finally:
+            for task in ahead:
+                task.cancel()
+
+    async def _piece(self, event_type: str, lines: Sequence[bytes], decide: bool, features: bool) -> list[Told]:
+        if self.live.enrichments.asks(event_type):
+            ones = (self._one(event_type, line, decide=decide, features=features) for line in lines)
+            return list(await asyncio.gather(*ones))
+        told: list[Told | None] = [None] * len(lines)
+        items: list[Item] = []
+        places: list[int] = []
+        index = self.live.types[event_type]
+        for place, line in enumerate(lines):
+            try:
+                items.append(Item(index, self._stored(event_type, line), decide, features))
+                places.append(place)
+            except ReservedKey:
+                told[place] = problem("reserved_key")
+        if items:
+            for place, answer in zip(places, await self.queue.put_piece(items)):
+                told[place] = answer
+        return [answer for answer in told if answer is not None]
+
+    # -- events and labels --------------------------------------------------------------------------------------------
+
+    async def take_in(self, event_type: str, body: bytes) -> Told:
+        """Take events in without deciding: one JSON object, or one a line."""
+        lines = _lines_of(body)
+        if len(lines) <= 1:
+            return await self._one(event_type, body, decide=False)
+        if event_type not in self.live.types:
+            return self._no_type()
+
+        async def whole() -> AsyncIterator[bytes]:
+            yield body
+
+        answered = [part async for part in self._lines(event_type, whole(), decide=False)]
+        return Answer(200, b"".join(answered), content_type=b"application/x-ndjson")
+
+    async def labels(self, body: bytes) -> Told:
+        """Take labels in: one JSON object, or one a line."""
+        lines = _lines_of(body)
+        if len(lines) > _MOST_LABELS:
+            return problem("body_too_large", f"at most {_MOST_LABELS:,} labels at once; these are {len(lines):,}")
+        arrived_us = self.queue.arrived_us()
+        self.queue.drain()
+        prepared = [self._label(line, arrived_us) for line in lines]
+        taken, position, refused = self.desk.take_labels(prepared, arrived_us)
+        answer = {
+            "accepted": taken,
+            "refused": [
+                {"line": item.line, "code": item.reason, **({"field": item.field} if item.field else {})}
+                for item in refused
+            ],
+        }
+        if not taken and len(lines) == 1 and refused:
+            return refusal(Reason[refused[0].reason.upper()], field=refused[0].field)
+        told = Answer(200 if not refused else 207, _encode(answer))
+        return (await self.queue.when_durable(position, told))[0]
+
+    def _label(self, line: bytes, arrived_us: int) -> bytes:
+        """A label as it is kept: it names events as they are stored, and is known when it arrives unless it says."""
+        stored = self.live.storing.label(line)
+        return stored if b'"known_at"' in stored else extended(stored, b'"known_at":"%s"' % _iso(arrived_us).encode())
+
+    # -- looking things up --------------------------------------------------------------------------------------------
+
+    async def decision(self, decision_id: str) -> Told:
+        """The decision of an id, as 32 hexadecimal digits."""
+        try:
+            number = int(decision_id, 16) if len(decision_id) == 32 else -1
+        except ValueError:
+            number = -1
+        if number < 0:
+            return problem("not_found", "a decision's id has 32 hexadecimal digits")
+        high, low = number >> 64, number & (2**64 - 1)
+        position = self.desk.find(high, low)
+        return await self._stored_at(None if position is None else (position, high, low), "")
+
+    async def decision_of(self, event_type: str, event_id: str) -> Told:
+        """The decision on an event."""
+        if event_type not in self.live.types:
+            return self._no_type()
+        held = self.live.storing.event_id(event_type, event_id)
+        return await self._stored_at(self._held(event_type, held), held)
+
+    async def _stored_at(self, place: tuple[int, int, int] | None, event_id: str) -> Told:
+        if place is None:
+            return problem("not_found", "no such event is held", hint="ids are held as long as the log keeps events")
+        position, high, low = place
+        durable = Answer(200, b"")
+        told = (await self.queue.when_durable(position + 1, durable))[0]
+        if told is not durable:
+            return told
+        answer = self.desk.answer_at(position, high, low, features=True, event_id=event_id)
+        return Answer(answer.status, answer.body)
+
+    async def decisions(self, filter: Mapping[str, str]) -> Told:
+        """A page of the ledger."""
+        try:
+            wanted = LedgerFilter.of(filter)
+            if wanted.entity is not None:
+                entity, key = wanted.entity
+                wanted = replace(wanted, entity=(entity, self._state_key(entity, key)))
+            return Answer(200, (await self.ledger.query(wanted)).encode())
+        except BadCursor as error:
+            return problem("bad_cursor", str(error))
+        except BadFilter as error:
+            return problem("bad_filter", str(error))
+
+    async def entity(self, entity: str, key: str) -> Told:
+        """What is known of one key: its features now, and its last events. A joined key is a JSON array of texts."""
+        now_us = self.queue.arrived_us()
+        try:
+            parts = msgspec.json.decode(key, type=tuple[str, ...]) if key.startswith("[") else (key,)
+        except msgspec.DecodeError:
+            parts = (key,)
+        held = self._state_key(entity, parts)
+        try:
+            features = peek(self.desk.engine, entity, held, now_us)
+        except InputError as error:
+            return problem("not_found", str(error))
+        page = await self.ledger.query(LedgerFilter(entity=(entity, held), limit=_LAST_EVENTS))
+        said = {
+            "entity": entity,
+            "as_of": _iso(max(now_us, self.desk.engine.state.clock_us)),
+            "features": features,
+            "events": [msgspec.Raw(item) for item in page.items],
+        }
+        return Answer(200, _encode(said))
+
+    def _state_key(self, entity: str, parts: Sequence[str]) -> tuple[str, ...]:
+        """A key as state and log have it."""
+        if len(parts) == 1:
+            return (self.live.storing.key(entity, parts[0]),)
+        found = next((item for item in self.changes.version.original.definitions.entities if item.name == entity), None)
+        names = found.parts if found is not None and len(found.parts) == len(parts) else ("",) * len(parts)
+        return tuple(self.live.storing.key(name, part) for name, part in zip(names, parts))
+
+    # -- the project --------------------------------------------------------------------------------------------------
+
+    async def project(self) -> Told:
+        return self.changes.shown()
+
+    async def versions(self) -> Told:
+        return self.changes.listed()
+
+    async def check_project(self, files: Mapping[str, bytes] | None) -> Told:
+        return await self.changes.check(files)
+
+    async def apply_project(self, files: Mapping[str, bytes] | None, version: str | None, who: str) -> Told:
+        return await self.changes.apply(files, version, who)
+
+    # -- how it is ----------------------------------------------------------------------------------------------------
+
+    def health(self) -> Told:
+        """Whether the process is alive."""
+        return Answer(200, b'{"status":"alive"}')
+
+    def ready(self) -> Told:
+        """Whether it decides: its state is whole, and its log is written."""
+        if self.log.failed is not None or self.log.full:
+            return problem("log_full", "the log cannot be written", retry_after_s=1)
+        full = self.desk.engine.full
+        said = {
+            "status": "ready" if full is None else "degraded",
+            "project": self.changes.version.hash,
+            "position": self.log.durable,
+        }
+        if full is not None:
+            said["detail"] = str(full)
+        return Answer(200, json.dumps(said).encode())
+
+    def metrics(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return self.telemetry.exposition()
+
+    def observe(self, items: Sequence[Item], decisions: Decisions, waited_s: float, took_s: float) -> None:
+        """Count a micro-batch."""
+        telemetry = self.telemetry
+        telemetry.stage_done("queue", waited_s, len(items))
+        telemetry.stage_done("decide", took_s, len(items))
+        statuses = np.bincount(decisions.statuses, minlength=4).tolist()
+        names = self.desk.engine.plan.types
+        first = names[items[0].type_index].event.name
+        one_type = all(item.type_index == items[0].type_index for item in items)
+        if one_type or statuses[1] == len(items):
+            for item_type, count in _tally(items).items():
+                if one_type:
+                    for status, number in zip(("refused", "accepted", "duplicate", "conflict"), statuses):
+                        if number:
+                            telemetry.events(first, status, number)
+                else:
+                    telemetry.events(names[item_type].event.name, "accepted", count)
+        else:
+            for item, status in zip(items, decisions.statuses.tolist()):
+                name = ("refused", "accepted", "duplicate", "conflict")[status]
+                telemetry.events(names[item.type_index].event.name, name)
+        for part in decisions.parts:
+            telemetry.batch_decided(part.schema.event_type, part.judgement.outcome)
+            telemetry.rules_hit(part.schema.event_type, part.judgement.hits)
+
+    def _no_type(self) -> Problem:
+        listed = ", ".join(self.live.types)
+        return problem("unknown_event_type", hint=f"event types are {listed}"[:500])
+
+
+def _tally(items: Sequence[Item]) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for item in items:
+        counts[item.type_index] = counts.get(item.type_index, 0) + 1
+    return counts
+
+
+def _line(told: Told, number: int) -> bytes:
+    """A line of a batch's answer; a refused one says which line it was."""
+    if isinstance(told, Answer):
+        return told.body + b"\n"
+    return told.body.rstrip(b"}") + b',"line":%d}\n' % number
+
+
+def _lines_of(body: bytes) -> list[bytes]:
+    """The JSON texts of a body: the lines of NDJSON, or the one object that may go over several."""
+    lines = [line for line in body.splitlines() if line.strip()]
+    if len(lines) > 1:
+        try:
+            _decode(lines[0])
+        except msgspec.DecodeError:
+            return [body]
+    return lines or [body]
+
+
+async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """Chunks of bytes as pieces of whole lines."""
+    rest = b""
+    waiting: list[bytes] = []
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        waiting += [line for line in lines if line.strip()]
+        while len(waiting) >= PIECE:
+            yield waiting[:PIECE]
+            waiting = waiting[PIECE:]
+    if rest.strip():
+        waiting.append(rest)
+    for first in range(0, len(waiting), PIECE):
+        yield waiting[first : first + PIECE]
+
+
+def _iso(time_us: int) -> str:
+    return datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000).isoformat()

@@ -1,0 +1,294 @@
+"""Changes of the project while the service runs: checked, applied without dropping a request, taken back.
+
+A version that keeps the windows as they are decides at once. One whose events or features differ has its state built
+from the log first, by a process beside this one, while the old version decides; then the rest is caught up, and the
+switch is an entry of the log like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from parakh.errors import ModelError, ParakhError, ProjectError
+from parakh.errors import Problem as Mistake
+from parakh.project.project import Project
+from parakh.service import snapshots
+from parakh.service.answers import Answer
+from parakh.service.desk import Desk
+from parakh.service.problems import Problem, problem
+from parakh.service.queue import DeskQueue
+from parakh.service.recovery import BATCH, built_name, catch_up
+from parakh.service.snapshots import VersionEntry
+from parakh.service.state import StateBuilder
+from parakh.service.versions import LiveProject, Versions
+from parakh.streams.entries import ProjectVersion
+from parakh.streams.failpoints import reach
+from parakh.streams.log import EmbeddedLog
+from parakh.streams.reader import LogReader
+
+__all__ = ["Changes"]
+
+_NEARLY = 1 << 20
+_MOST_MISTAKES = 100
+_encode = msgspec.json.Encoder().encode
+Told = Answer | Problem
+
+
+@dataclass(slots=True)
+class _Building:
+    """A version whose state is being built."""
+
+    version: LiveProject
+    until: int
+    position: int = 0
+    failed: str = ""
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.position / self.until) if self.until else 1.0
+
+
+@dataclass(slots=True)
+class Changes:
+    """The versions of a running service. `folder` is the project's own, for an apply without files.
+
+    `on_switch` is called when another version decides; `on_rebuilt` when its state is another too.
+    """
+
+    data: Path
+    folder: Path | None
+    store: Versions
+    desk: Desk
+    queue: DeskQueue
+    log: EmbeddedLog
+    version: LiveProject
+    entries: list[VersionEntry]
+    on_switch: Callable[[LiveProject], object]
+    on_rebuilt: Callable[[], object]
+    _building: _Building | None = None
+    _task: asyncio.Task[None] | None = None
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    # -- what is asked ------------------------------------------------------------------------------------------------
+
+    def shown(self) -> Answer:
+        """The version that decides, and the one that is being built."""
+        definitions = self.version.original.definitions
+        said: dict[str, Any] = {
+            **self._state(self.version.hash),
+            "name": self.version.name,
+            "events": [event.name for event in definitions.events],
+            "entities": [entity.name for entity in definitions.entities],
+            "rules": [{"name": rule.name, "mode": rule.mode.value} for rule in definitions.rules],
+            "models": [model.name for model in definitions.models],
+        }
+        if self._building is not None:
+            building = self._building
+            said["building"] = {"hash": building.version.hash, "progress": round(building.progress, 4)}
+            if building.failed:
+                said["building"]["failed"] = building.failed
+        return Answer(200, _encode(said))
+
+    def listed(self) -> Answer:
+        """All versions that stand in the log, the newest first."""
+        return Answer(
+            200,
+            _encode(
+                {
+                    "versions": [
+                        {
+                            "hash": entry.hash,
+                            "name": entry.name,
+                            "state": "live" if number == 0 else "past",
+                            "applied_at": _iso(entry.arrived_us),
+                            "by": entry.who,
+                            "position": entry.position,
+                            "history": "rebuilt" if entry.rebuilt else "kept",
+                        }
+                        for number, entry in enumerate(reversed(self.entries))
+                    ]
+                }
+            ),
+        )
+
+    async def check(self, files: Mapping[str, bytes] | None) -> Told:
+        """Whether a project holds, and what applying it would do to the history."""
+        try:
+            project = await asyncio.to_thread(self._read, files)
+        except ProjectError as error:
+            return _refused(error)
+        live = self.store.live(project)
+        kept = self.desk.engine.plan.intake.serves(live.definitions)
+        return Answer(
+            200,
+            _encode(
+                {
+                    "valid": True,
+                    "hash": project.hash,
+                    "history": "kept" if kept else "rebuilt",
+                    "live": self.version.hash,
+                }
+            ),
+        )
+
+    async def apply(self, files: Mapping[str, bytes] | None, version: str | None, who: str) -> Told:
+        """Let a project decide: files, the server's own folder, or a version that decided before."""
+        async with self._one:
+            try:
+                if version is not None:
+                    live = self.store.get(self.store.matching(version))
+                else:
+                    project = await asyncio.to_thread(self._read, files)
+                    live = await asyncio.to_thread(self.store.keep, project)
+            except ProjectError as error:
+                return _refused(error)
+            except ParakhError as error:
+                return problem("not_found", str(error))
+            if live.hash == self.version.hash:
+                return Answer(200, _encode(self._state(live.hash)))
+            if self._building is not None and not self._building.failed:
+                same = self._building.version.hash == live.hash
+                return (
+                    Answer(202, _encode(self._state(live.hash)))
+                    if same
+                    else problem("conflict", "another version is being built; wait until it decides")
+                )
+            if not self.desk.engine.plan.intake.serves(live.definitions):
+                self._building = _Building(live, self.log.durable)
+                self._task = asyncio.create_task(self._build(self._building, who))
+                return Answer(202, _encode(self._state(live.hash)))
+            try:
+                position = self.switch(live, who)
+            except ModelError as error:
+                return _refused(ProjectError((Mistake(str(error)),)))
+            return (await self.queue.when_durable(position, Answer(200, _encode(self._state(live.hash)))))[0]
+
+    def switch(self, live: LiveProject, who: str, built: StateBuilder | None = None) -> int:
+        """Let a version decide from here on; answers from where on the log that is kept."""
+        self.queue.drain()
+        if built is None:
+            self.desk.engine.apply(live)
+        else:
+            self.desk.engine, self.desk.entries = built.engine, built.entries
+        version = ProjectVersion.of(live.hash, live.name, live.original.contents(), rebuilt=built is not None, who=who)
+        arrived_us = self.queue.arrived_us()
+        self.entries.append(
+            VersionEntry(self.log.end, live.hash, live.name, arrived_us, version.rebuilt, who, version.why)
+        )
+        position = self.desk.switch(version, arrived_us)
+        self.version = live
+        self.on_switch(live)
+        return position
+
+    async def close(self) -> None:
+        """Give up what is being built."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def _read(self, files: Mapping[str, bytes] | None) -> Project:
+        if files is not None:
+            return self.store.check(files)
+        if self.folder is None:
+            raise ProjectError((Mistake("the service was started without a folder; send the project's files"),))
+        return Project.load(self.folder)
+
+    def _state(self, hash: str) -> dict[str, Any]:
+        """What an apply answers: whether the version decides already, or how far its history is."""
+        live = hash == self.version.hash
+        previous = next((entry.hash for entry in reversed(self.entries) if entry.hash != self.version.hash), None)
+        progress = 1.0 if live or self._building is None else round(self._building.progress, 4)
+        return {
+            "hash": hash,
+            "state": "live" if live else "building",
+            "progress": progress,
+            "previous": previous if live else self.version.hash,
+        }
+
+    # -- building -----------------------------------------------------------------------------------------------------
+
+    async def _build(self, building: _Building, who: str) -> None:
+        try:
+            await self._build_beside(building)
+            reach("versions.built")
+            built = await asyncio.to_thread(self._load, building)
+            # What came meanwhile is caught up beside, until so little is left that nobody notices.
+            while self.log.durable - built.position > _NEARLY:
+                until = self.log.durable
+                await asyncio.to_thread(catch_up, built, self._reader(until), until=until)
+            self.queue.drain()
+            self.log.wait(self.log.end)
+            catch_up(built, self._reader(self.log.durable), until=self.log.durable)
+            if built.unreadable:
+                raise ParakhError(f"{built.unreadable:,} events of the log cannot be read by this version")
+            self.switch(building.version, who, built)
+            reach("versions.switched")
+            self._building = None
+            self.on_rebuilt()
+        except (ParakhError, OSError) as error:
+            building.failed = str(error)
+        finally:
+            if building.failed:
+                shutil.rmtree(self._folder(building), ignore_errors=True)
+
+    async def _build_beside(self, building: _Building) -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "parakh.service.worker", "build", str(self.data), str(building.until),
+            building.version.hash, stdout=asyncio.subprocess.PIPE, env=dict(os.environ),
+        )  # fmt: skip
+        assert process.stdout is not None, "stdout is a pipe"
+        try:
+            async for line in process.stdout:
+                said = msgspec.json.decode(line)
+                building.position = said.get("position", building.position)
+                if "unreadable" in said:
+                    raise ParakhError(f"{said['unreadable']:,} events of the log cannot be read by this version")
+                if "error" in said:
+                    raise ParakhError(f"the history could not be built: {said['error']}")
+            if await process.wait() != 0:
+                raise ParakhError(f"the process that builds the history ended with {process.returncode}")
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+    def _load(self, building: _Building) -> StateBuilder:
+        manifest = snapshots.read_manifest(self._folder(building))
+        engine, entries = snapshots.restore(manifest, building.version, batch_size=BATCH, live=True)
+        return StateBuilder(engine, entries, position=manifest.position, strict=False)
+
+    def _folder(self, building: _Building) -> Path:
+        return self.data / "building" / built_name(building.version.hash)
+
+    def _reader(self, until: int) -> LogReader:
+        return LogReader.of(self.log.folder, durable=until)
+
+
+def _refused(error: ProjectError) -> Problem:
+    """A project's mistakes as a problem, each with its place."""
+    mistakes = [
+        {
+            "message": item.message,
+            **({"file": item.place.file, "line": item.place.line, "column": item.place.column} if item.place else {}),
+            **({"text": item.text} if item.text else {}),
+            **({"hint": item.hint} if item.hint else {}),
+        }
+        for item in error.problems[:_MOST_MISTAKES]
+    ]
+    count = len(error.problems)
+    return problem("project_invalid", f"{count} mistake{'s' if count != 1 else ''}", problems=mistakes)
+
+
+def _iso(time_us: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time_us // 1_000_000)) + f".{time_us % 1_000_000:06d}Z"
