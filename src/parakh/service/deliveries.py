@@ -5,7 +5,7 @@ is impossible: nothing is looked over, and what is looked at twice finds its mes
 one thread at a time; `subscriptions` and `counts` may be read from others, they are replaced and never changed.
 
 Secrets must be usable, so they cannot be hashed. They are stored as `seal` wraps them, bound to their subscription;
-without one they stand in the file, which only its owner may read (mode 0600).
+without one they stand in the file, which only its owner may read (mode 0600) in either case.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import apsw
 import msgspec
 
-from parakh.service.webhooks import Filter, State, Subscription
+from parakh.service.webhooks import Filter, State, Subscription, WebhookError
 
 __all__ = [
     "DEAD", "DELIVERED", "PENDING", "Counts", "Deliveries", "Delivery", "NewDelivery", "Seal", "Shown", "Tried",
@@ -35,6 +35,8 @@ MOST_KEPT: Final = 100_000
 _PIECE: Final = 2_000
 """Rows of one transaction of the sweep or of a re-sending: others need not wait long."""
 _WAIT_MS: Final = 10_000
+_PLAIN, _SEALED = b"\0", b"\1"
+"""The first byte of a stored secret says which it is."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS webhooks (
@@ -216,10 +218,17 @@ class Deliveries:
             )  # fmt: skip
 
     def _wrapped(self, secret: bytes, name: str) -> bytes:
-        return secret if self._seal is None else self._seal.wrap(secret, f"webhook:{name}".encode())
+        if self._seal is None:
+            return _PLAIN + secret
+        return _SEALED + self._seal.wrap(secret, f"webhook:{name}".encode())
 
-    def _unwrapped(self, secret: bytes, name: str) -> bytes:
-        return secret if self._seal is None else self._seal.unwrap(secret, f"webhook:{name}".encode())
+    def _unwrapped(self, stored: bytes, name: str) -> bytes:
+        """What is plain stays readable when a seal comes later; it is sealed the next time it is written."""
+        if stored[:1] == _PLAIN:
+            return stored[1:]
+        if self._seal is None:
+            raise WebhookError("the secrets of webhooks are sealed, and there is no key that opens them")
+        return self._seal.unwrap(stored[1:], f"webhook:{name}".encode())
 
     # -- messages ------------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ import httpx
 from parakh.decisions.hosts import pins_of
 from parakh.decisions.record import read_record
 from parakh.errors import ParakhError
-from parakh.service.deliveries import Deliveries, NewDelivery, Seal, Shown
+from parakh.service.deliveries import Counts, Deliveries, NewDelivery, Seal, Shown
 from parakh.service.logs import get_log
 from parakh.service.sending import Attempt, Sender, attempt
 from parakh.service.webhooks import (
@@ -144,7 +144,7 @@ class Outbox:
     # -- running -------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Look at the log and deliver, until `stop`; once. What fails for a while is tried again, nothing is given up."""
+        """Look at the log and deliver, until `stop`; once. What fails for a while is tried again."""
         async with self._client_factory() as client:
             self._client = client
             try:
@@ -325,6 +325,10 @@ class Outbox:
 
     def subscription(self, name: str) -> Subscription | None:
         return self._deliveries.subscriptions.get(name)
+
+    def messages(self, name: str) -> Counts:
+        """How many messages of a subscription there are by state."""
+        return self._deliveries.counts.get(name, Counts())
 
     async def subscribe(self, body: bytes) -> tuple[Subscription, str]:
         """A new subscription from its JSON (`read_request`), and its secret, which is told only here.
