@@ -22,6 +22,7 @@ from starlette.routing import Match
 from parakh import __version__
 from parakh.service.access import Access
 from parakh.service.guard import Guard
+from parakh.service.ledger import BadFilter
 from parakh.service.limits import Limits, Refusal
 from parakh.service.openapi import OPERATIONS, document
 from parakh.service.problems import Problem, problem
@@ -153,6 +154,10 @@ def _answer_with_problems(app: FastAPI) -> None:
         assert isinstance(error, Refusal)
         return as_response(error.problem)
 
+    async def bad_filter(request: Request, error: Exception) -> Response:
+        assert isinstance(error, BadFilter)
+        return as_response(problem(error.code, error.message, field=error.parameter, hint=error.hint))
+
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 405:
@@ -171,6 +176,7 @@ def _answer_with_problems(app: FastAPI) -> None:
         return as_response(problem("invalid_request", str(first.get("msg", "")), field=where))
 
     app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(BadFilter, bad_filter)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid)
 

@@ -118,14 +118,25 @@ class Limits:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def stream_body(self, receive: Receive, headers: Headers) -> AsyncIterator[bytes]:
-        """A batch's body in parts as they come, unpacked where it is gzip. Raises Refusal, also in the middle."""
+        """A batch's body in parts as they come, unpacked where it is gzip. Raises Refusal, also in the middle.
+
+        No line is longer than the limit, so that what is kept of the last, which goes on in the next part, is bounded.
+        """
         packed = _announced(headers, self.settings.batch_bytes)
         parts = _timed(_parts(receive))
-        size = 0
+        most = self.settings.line_bytes
+        size = unended = 0
         async for part in _unpacked(parts) if packed else parts:
             size += len(part)
             if size > self.settings.batch_bytes:
                 raise Refusal(_too_large(self.settings.batch_bytes))
+            first = part.find(b"\n")
+            longest = unended + (len(part) if first < 0 else first)
+            unended = longest if first < 0 else len(part) - 1 - part.rfind(b"\n")
+            if len(part) > most and first >= 0:
+                longest = max(longest, *map(len, part.split(b"\n")[1:]))
+            if longest > most:
+                raise Refusal(problem("line_too_long", f"a line has at most {most:,} bytes", limit_bytes=most))
             yield part
 
     def check_json(self, body: bytes) -> Problem | None:

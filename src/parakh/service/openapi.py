@@ -41,6 +41,7 @@ def _ref(name: str) -> Json:
 
 _NAMES: Final = _list({"type": "string"}, "Names of rules.")
 _HASH: Final = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_TEXT_OR_NULL: Final = {"type": ["string", "null"]}
 _NUMBER_OR_NULL: Final = {"type": ["number", "null"]}
 
 SCHEMAS: Final[dict[str, Json]] = {
@@ -119,14 +120,68 @@ SCHEMAS: Final[dict[str, Json]] = {
     ),
     "Labelled": _object(
         "How many labels were taken, and which were not.",
-        {"accepted": {"type": "integer", "minimum": 0}, "refused": _list(_ref("Problem"), "In the order of lines.")},
+        {
+            "accepted": {"type": "integer", "minimum": 0, "description": "How many were taken."},
+            "refused": _list(
+                _object(
+                    "A label that was not taken.",
+                    {
+                        "line": {"type": "integer", "description": "Its line, from 1."},
+                        "code": _text("Why, as in a problem."),
+                        "field": _text("The field that is to blame."),
+                    },
+                    required=["line", "code"],
+                    open=True,
+                ),
+                "In the order of lines.",
+            ),
+        },
         open=True,
     ),
-    "Page": _object("Decisions, and the cursor of the next page.", {}, open=True),
-    "Entity": _object("An entity's features now, and its last events.", {}, open=True),
-    "Project": _object("A version of the project.", {}, open=True),
-    "Versions": _object("The versions that decided, and which decides now.", {}, open=True),
-    "Status": _object("How the service is.", {}, open=True),
+    "Page": _object(
+        "Decisions, the newest first.",
+        {
+            "items": _list({"type": "object"}, "What was decided, one an event."),
+            "next_cursor": _TEXT_OR_NULL | {"description": "Where the next page begins; null after the last."},
+        },
+        open=True,
+    ),
+    "Entity": _object(
+        "What is known of one key.",
+        {
+            "entity": _text("The entity's name."),
+            "as_of": _text("The moment of which this is true.", format="date-time"),
+            "features": {"type": "object", "description": "Its features now, by name."},
+            "events": _list({"type": "object"}, "Its last events, the newest first."),
+        },
+        open=True,
+    ),
+    "Project": _object(
+        "A version of the project.",
+        {
+            "hash": _HASH | {"description": "The version."},
+            "state": _text("Whether it decides, or its history is being built.", enum=["live", "building"]),
+            "progress": {"type": "number", "minimum": 0, "maximum": 1, "description": "How much of it is built."},
+            "previous": _TEXT_OR_NULL | {"description": "The version before, for the way back."},
+        },
+        open=True,
+    ),
+    "Checked": _object(
+        "A project that holds.",
+        {
+            "valid": {"type": "boolean"},
+            "hash": _HASH | {"description": "Its version."},
+            "history": _text("Whether the state serves it as it is.", enum=["kept", "rebuilt"]),
+            "live": _HASH | {"description": "The version that decides now."},
+        },
+        open=True,
+    ),
+    "Versions": _object(
+        "The versions that stand in the log.",
+        {"versions": _list({"type": "object"}, "The newest first: hash, name, since, who, live.")},
+        open=True,
+    ),
+    "Status": _object("How the service is.", {"status": _text("alive, ready or degraded.")}, open=True),
     "Files": _object(
         "A project: the content of each file by its path. Without it, the folder that the service was started with.",
         {
@@ -146,7 +201,7 @@ SCHEMAS: Final[dict[str, Json]] = {
         "What is to decide from now on: files, or a version that decided before. Neither: the service's folder.",
         {
             "files": {"$ref": "#/components/schemas/Files/properties/files"},
-            "version": _HASH | {"description": "The hash of a version that decided before."},
+            "version": _text("A version that decided before: its hash, or how that begins."),
         },
         required=[],
     ),
@@ -218,13 +273,18 @@ def _operation(
     body_required: bool = True,
     refusals: Sequence[str] = (),
     public: bool = False,
+    also: dict[str, str] | None = None,
 ) -> Json:
     codes = [*(() if public else _ALWAYS), *(_BODY if body is not None else ()), *refusals]
     made: Json = {
         "tags": [tag],
         "summary": summary,
         "description": description,
-        "responses": {"200": {"description": said, "content": answer}} | _refusals(codes),
+        "responses": {
+            status: {"description": words, "content": answer}
+            for status, words in ({"200": said} | (also or {})).items()
+        }
+        | _refusals(codes),
         "security": [] if public else _KEY,
     }
     if parameters:
@@ -271,7 +331,20 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         "decisions",
         "Find decisions",
         "A page of the ledger, newest first. All filters that are given must hold.",
-        parameters=[],
+        parameters=[
+            _query("event_type", "The event type's name.", {"type": "string"}),
+            _query("outcome", "Outcomes, with commas.", {"type": "string"}, "block,review"),
+            _query("decided", "Whether it was decided on, or only taken in.", {"type": "boolean"}),
+            _query("entity", 'NAME:KEY; of a joined key NAME:["PART","PART"].', {"type": "string"}),
+            _query("from", "From when on.", {"type": "string", "format": "date-time"}),
+            _query("to", "Before when.", {"type": "string", "format": "date-time"}),
+            _query("by", "Which time those are.", {"type": "string", "enum": ["decided", "event"]}),
+            _query("rule", "A rule that hit.", {"type": "string"}),
+            _query("flag", "A flag that is set.", {"type": "string", "enum": ["late", "degraded", "overflow"]}),
+            _query("min_score", "The least score.", {"type": "number"}),
+            _query("limit", "How many at most.", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
+            _query("cursor", "The `next_cursor` of the page before.", {"type": "string"}),
+        ],
         answer=_content(_ref("Page"), None),
         said="A page.",
         refusals=("bad_filter", "bad_cursor"),
@@ -302,7 +375,8 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         body=_content(_ref("Event"), examples.LOGIN) | _content(_LINES, None, _NDJSON),
         answer=_content(
             _ref("Accepted"), {"event_type": "login", "event_id": examples.LOGIN["login_id"], "status": "accepted"}
-        ),
+        )
+        | _content({"oneOf": [_ref("Accepted"), _ref("Problem")]}, None, _NDJSON),
         said="The event is on disk.",
         refusals=_REFUSED_EVENT,
     ),
@@ -312,7 +386,8 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         "One label, or one a line. A label acts on what is decided after it, never on what was decided before.",
         body=_content(_ref("Label"), examples.LABEL) | _content(_LINES, None, _NDJSON),
         answer=_content(_ref("Labelled"), {"accepted": 1, "refused": []}),
-        said="How many were taken.",
+        said="All were taken.",
+        also={"207": "Some were taken, or none of several."},
         refusals=("unknown_label", "unknown_type", "missing_event", "overloaded", "log_full"),
     ),
     ("GET", "/v1/entities/{entity}/{key}"): _operation(
@@ -344,7 +419,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         "Reads and checks it, changes nothing.",
         body=_content(_ref("Files"), {"files": {"parakh.toml": 'name = "shop"\n'}}),
         body_required=False,
-        answer=_content(_ref("Project"), None),
+        answer=_content(_ref("Checked"), None),
         said="It holds.",
         refusals=("project_invalid", "bad_request"),
     ),
@@ -357,7 +432,8 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         body_required=False,
         answer=_content(_ref("Project"), None),
         said="It decides.",
-        refusals=("project_invalid", "not_found", "bad_request"),
+        also={"202": "Its history is being built from the log; then it decides."},
+        refusals=("project_invalid", "not_found", "conflict", "bad_request"),
     ),
     ("GET", "/healthz"): _operation(
         "service", "Whether the process lives", "For a supervisor: restart it where this fails.",
