@@ -43,7 +43,7 @@ def command(project: Path, server: str, yes: bool, no_wait: bool, as_json: bool)
     files = dict(loaded.contents())
     with connect(server) as client:
         live = client.project()
-        if live.hash == loaded.hash and live.building is None and live.live:
+        if live.hash == loaded.hash:
             if as_json:
                 console.print(json.dumps({"hash": loaded.hash, "state": "live", "changed": False}))
             else:
@@ -58,7 +58,8 @@ def command(project: Path, server: str, yes: bool, no_wait: bool, as_json: bool)
         if not as_json:
             if checked.changes is not None:
                 show_changes(checked.changes, console)
-            console.print(dim(f"version {live.hash[:12]} → {checked.hash[:12]} on {clean(server)}"))
+            how = "; its history is built first" if checked.history == "rebuilt" else ""
+            console.print(dim(f"version {live.hash[:12]} → {checked.hash[:12]} on {clean(server)}{how}"))
         agreed("Apply?", yes)
         state = applied(client, client.apply_project(files), no_wait, errors)
     show_applied(state, console, as_json)

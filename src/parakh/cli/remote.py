@@ -75,9 +75,8 @@ def project_problems(problems: Iterable[Any], console: Console) -> None:
     for problem in problems:
         told: Mapping[str, Any] = problem if isinstance(problem, Mapping) else {"message": str(problem)}
         console.print(f"{red('error:')} {bold(clean(str(told.get('message', ''))))}")
-        place = told.get("place")
-        if isinstance(place, Mapping):
-            console.print(f"  --> {clean(str(place.get('file')))}:{place.get('line')}:{place.get('column')}")
+        if told.get("file"):
+            console.print(f"  --> {clean(str(told['file']))}:{told.get('line')}:{told.get('column')}")
         if told.get("hint"):
             console.print(f"      hint: {clean(str(told['hint']))}")
 
@@ -100,13 +99,14 @@ def wait_until_live(
                     raise
                 sleep(_POLL_S)
                 continue
-            of = state if state.hash == hash else state.building
-            if of is None or of.state not in ("live", "building"):
-                raise ParakhError(
-                    f"version {hash[:12]} was not taken: {state.hash[:12]} goes on deciding"
-                    + (f" ({clean(state.detail)})" if state.detail else "; the server's log says why")
-                )
-            if of.state == "live":
+            if state.hash == hash and state.live:
                 return state
-            bar.to(of.progress, f"{time.monotonic() - began:.0f} s")
+            building = state.building
+            if building is None or building.hash != hash or building.failed:
+                why = building.failed if building is not None else ""
+                raise ParakhError(
+                    f"version {hash[:12]} was given up: {why or 'another one took its place'}; "
+                    f"{state.hash[:12]} goes on deciding"
+                )
+            bar.to(building.progress, f"{time.monotonic() - began:.0f} s")
             sleep(_POLL_S)

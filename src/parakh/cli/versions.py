@@ -10,8 +10,9 @@ import click
 import msgspec
 
 from parakh.cli.apply import applied, show_applied
-from parakh.cli.console import Console, bold, clean, dim, green, thousands, yellow
+from parakh.cli.console import Console, bold, clean, dim, green, yellow
 from parakh.cli.remote import agreed, connect, server_option
+from parakh.cli.words import plural
 from parakh.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def command(server: str, back: bool, to: str | None, yes: bool, no_wait: bool, a
         if as_json and not yes:
             raise click.UsageError("--json asks nobody: say --yes too")
         hash = _before(live) if back else _named(to or "", versions)
-        if hash == live.hash and live.live:
+        if hash == live.hash:
             raise InputError(f"version {hash[:12]} is the one that decides")
         if not as_json:
             console.print(dim(f"version {live.hash[:12]} → {hash[:12]} on {clean(server)}"))
@@ -62,7 +63,7 @@ def _before(live: ProjectState) -> str:
 
 
 def _named(prefix: str, versions: Sequence[Version]) -> str:
-    found = [version.hash for version in versions if version.hash.startswith(prefix.lower())]
+    found = list({version.hash: None for version in versions if version.hash.startswith(prefix.lower())})
     if len(prefix) < _SHORTEST_PREFIX:
         raise InputError(f"{prefix!r} is too short to name a version; give {_SHORTEST_PREFIX} digits or more")
     if len(found) != 1:
@@ -73,19 +74,16 @@ def _named(prefix: str, versions: Sequence[Version]) -> str:
 
 def _show(live: ProjectState, versions: Sequence[Version], console: Console, as_json: bool) -> None:
     if as_json:
-        rows = [{**msgspec.to_builtins(version), "live": version.hash == live.hash} for version in versions]
-        console.print(json.dumps({"live": live.hash, "versions": rows}, indent=2))
+        said = {"live": live.hash, "building": live.building, "versions": versions}
+        console.print(json.dumps(msgspec.to_builtins(said), indent=2))
         return
     table = []
+    if live.building is not None and not live.building.failed:
+        share = yellow(f"building {100 * live.building.progress:.0f} %")
+        table.append([bold(live.building.hash[:12]), share, "", "", ""])
     for version in versions:
         since = f"{version.applied_at:%Y-%m-%d %H:%M:%S}" if version.applied_at is not None else ""
-        table.append([bold(version.hash[:12]), _state(version, live), since, clean(version.by), clean(version.name)])
+        state = green("live") if version.state == "live" else ""
+        table.append([bold(version.hash[:12]), state, since, clean(version.by), clean(version.name)])
     console.table(table, header=["version", "", "applied", "by", "project"])
-    console.print("", dim(f"{thousands(len(versions))} versions; --back goes to the one before, --to HASH to any"))
-
-
-def _state(version: Version, live: ProjectState) -> str:
-    building = live.building if live.building is not None else live if not live.live else None
-    if building is not None and version.hash == building.hash:
-        return yellow(f"building {100 * building.progress:.0f} %")
-    return green("live") if version.hash == live.hash else ""
+    console.print("", dim(f"{plural(len(versions), 'version')}; --back goes to the one before, --to HASH to any"))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from parakh.client.results import (
+        Building,
         Change,
         Checked,
         Decision,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncClient",
+    "Building",
     "Change",
     "Checked",
     "Client",

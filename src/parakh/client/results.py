@@ -15,6 +15,7 @@ import msgspec
 from parakh.client.exchange import Reply
 
 __all__ = [
+    "Building",
     "Change",
     "Checked",
     "DecidedBy",
@@ -157,16 +158,30 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """A project that holds: its hash, and how it differs from the one that decides (None where that is not said)."""
+    """A project that holds: its hash, that of the `live` one, and whether applying it keeps the history as it is.
+
+    `history` is "kept" (it decides at once) or "rebuilt" (from the log first); `changes` is None where the service does
+    not tell them.
+    """
 
     hash: str
+    live: str = ""
+    history: str = ""
     changes: tuple[Change, ...] | None = None
+
+
+class Building(msgspec.Struct, frozen=True):
+    """A version whose history is built: how far, from 0 to 1, and why it was given up ("" while it goes on)."""
+
+    hash: str
+    progress: float = 0.0
+    failed: str = ""
 
 
 class ProjectState(msgspec.Struct, frozen=True):
     """A version of the project: `state` "live" decides, "building" still reads its history, with `progress` 0 to 1.
 
-    `previous` is the hash of the version before. `building` is, beside the one that decides, the one that is to.
+    `previous` is the hash of the version before; `building` is the version that is to decide next, if there is one.
     """
 
     hash: str
@@ -174,8 +189,7 @@ class ProjectState(msgspec.Struct, frozen=True):
     state: str = "live"
     progress: float = 1.0
     previous: str | None = None
-    building: ProjectState | None = None
-    detail: str = ""
+    building: Building | None = None
 
     @property
     def live(self) -> bool:
@@ -184,7 +198,7 @@ class ProjectState(msgspec.Struct, frozen=True):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A version that decides, decided, or will: its hash, since when, by whom, and whether it is the live one."""
+    """A version that decides (`state` "live") or decided: its hash, since when, and who applied it."""
 
     hash: str
     name: str = ""
