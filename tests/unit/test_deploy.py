@@ -162,6 +162,24 @@ def test_numba_wants_a_cache_that_it_can_write_to_and_finds_generic_code_again(t
     assert run(copied).stdout == "1 ('generic', '')\n"
 
 
+def test_the_mark_of_compiled_kernels_does_not_name_the_builders_processor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from parakh.decisions import warmup
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    marks = []
+    for generic, processor in [(True, "one"), (True, "other"), (False, "one"), (False, "other")]:
+        monkeypatch.setattr(warmup, "_processor", lambda processor=processor: processor)
+        if generic:
+            monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
+        else:
+            monkeypatch.delenv("NUMBA_CPU_NAME", raising=False)
+        marks.append(warmup._mark())
+    assert marks[0] == marks[1]
+    assert len(set(marks)) == 3
+
+
 # The probe of the container's health
 
 

@@ -190,8 +190,10 @@ def test_a_gauge_that_fails_does_not_take_the_scrape_with_it() -> None:
 
     telemetry.watch("parakh_queue_depth", closing)
     telemetry.watch("parakh_ids", lambda: 12)
+    telemetry.watch("parakh_snapshot_age_seconds", lambda: None)  # type: ignore[arg-type, return-value]
     text = telemetry.exposition().decode()
     assert "parakh_queue_depth" not in text
+    assert "parakh_snapshot_age" not in text
     assert "parakh_ids 12.0" in text
     with pytest.raises(ValueError, match="is no gauge"):
         telemetry.watch("parakh_odd", lambda: 1)

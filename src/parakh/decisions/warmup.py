@@ -45,7 +45,7 @@ def warm_up() -> None:
 
 def _mark() -> Path:
     package = Path(__file__).parents[1]
-    facts: list[object] = [version("numba"), version("llvmlite"), _processor()]
+    facts: list[object] = [version("numba"), version("llvmlite"), os.environ.get("NUMBA_CPU_NAME") or _processor()]
     facts += sorted((str(path), path.stat().st_mtime_ns) for path in package.rglob("*.py"))
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     chosen = os.environ.get("NUMBA_CACHE_DIR")

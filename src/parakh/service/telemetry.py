@@ -289,12 +289,13 @@ class Telemetry:
         for name, ask in self._watched.items():
             try:
                 answer = ask()
+                named = answer if isinstance(answer, Mapping) else {"": answer}
+                values = [(label, float(value)) for label, value in sorted(named.items())]
             except Exception:
                 continue  # a part that is closing or not yet there must not take the other metrics with it
-            labels = ("name",) if isinstance(answer, Mapping) else ()
-            family = GaugeMetricFamily(name, GAUGES[name], labels=labels)
-            for label, value in sorted(answer.items()) if isinstance(answer, Mapping) else ((None, answer),):
-                family.add_metric([] if label is None else [label], float(value))
+            family = GaugeMetricFamily(name, GAUGES[name], labels=("name",) if isinstance(answer, Mapping) else ())
+            for label, value in values:
+                family.add_metric([label] if label else [], value)
             yield family
 
     def _kept(self, counts: dict[str, list[int]], width: int) -> dict[str, list[int]]:
