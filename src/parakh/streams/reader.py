@@ -58,7 +58,7 @@ class LogReader:
         number = bisect.bisect_right(starts, position) - 1
         start = starts[number]
         stop = min(durable, starts[number + 1] if number + 1 < len(starts) else durable)
-        data = memoryview(self._bytes(start, position, min(limit_bytes, stop - position)))
+        data = memoryview(self._bytes(start, position, min(max(limit_bytes, FRAME), stop - position)))
         if (first := wanted_size(data, 0)) > len(data) and position + first <= stop:
             data = memoryview(self._bytes(start, position, first))
         entries: list[Entry] = []
