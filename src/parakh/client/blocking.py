@@ -46,7 +46,8 @@ class Client:
     """A client of the service, with a pool of connections; share one between threads, and close it at the end.
 
     `base_url` is PARAKH_URL or http://127.0.0.1:8321 unless given, `api_key` that of PARAKH_API_KEY. `timeout` is in
-    seconds, for a call with all its retries; only looking a host's name up is bounded by the system instead.
+    seconds, for a call with all its retries. Two things may take longer: looking a host's name up, which the system
+    bounds, and an answer that stalls halfway, which ends within twice the time (`AsyncClient` ends both on time).
     `transport` is an httpx transport: `httpx.HTTPTransport(verify=..., proxy=...)`, or a stand-in for tests.
 
     >>> answer = httpx.Response(200, json={"decision_id": "0", "outcome": "allow"})
