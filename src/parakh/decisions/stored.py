@@ -51,8 +51,8 @@ def stored_definitions(definitions: Definitions, tokenise: _Tokenise) -> Definit
     field read from `~derived`. The columns of an event type's enrichments are fields `NAME.column`, read from `~NAME`,
     and `~degraded` is one (`enrichments` is empty: nothing is left to ask). What was compared with a tokenised field -
     literals, IN lists, lists and tables - is tokenised; a list or table that is also read by other fields is there
-    twice. A rule over event types of which not all treat a field alike becomes several of its name. Rules that are
-    changed have no tests.
+    twice. One that nothing reads any more is left out, so that the engine holds no text of it. A rule over event types
+    of which not all treat a field alike becomes several of its name. Rules that are changed have no tests.
 
     Definitions without personal fields and enrichments are given back as they are.
 
@@ -185,7 +185,7 @@ class _Storing:
     def _stored_lists(self) -> list[ValueList]:
         stored = []
         for item in self._of.lists:
-            if item.name in self._lists.plainly or item.name not in self._lists.by_token:
+            if item.name in self._lists.plainly:
                 stored.append(item)
             if item.name in self._lists.by_token:
                 entries = tuple(replace(entry, value=self._token(entry.value)) for entry in item.entries)
@@ -195,7 +195,7 @@ class _Storing:
     def _stored_tables(self) -> list[LookupTable]:
         stored = []
         for item in self._of.tables:
-            if item.name in self._tables.plainly or item.name not in self._tables.by_token:
+            if item.name in self._tables.plainly:
                 stored.append(item)
             if item.name in self._tables.by_token:
                 rows = tuple(replace(row, key=self._token(row.key)) for row in item.rows)
