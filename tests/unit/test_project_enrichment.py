@@ -184,3 +184,46 @@ def test_checking_it_loads_no_client(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(write(tmp_path))], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+# -- the engine: events that come with answers, as the service stores them, and events that come without ---------------
+
+EVENT = {"payment_id": "1", "paid_at": "2026-01-01T10:00:00Z", "card": "c", "ip": "1.1.1.1", "amount": 5}
+CAME = [
+    EVENT,
+    {**EVENT, "payment_id": "2", "~ip_risk": {"risk": 0.95, "country": "IN", "limit_": "7.50"}},
+    {**EVENT, "payment_id": "3", "~ip_risk": {"risk": 0.6, "country": None}},
+    {**EVENT, "payment_id": "4", "~ip_risk": None, "~degraded": True},
+]
+
+
+def test_answers_that_came_with_an_event_are_read_and_a_missing_one_is_degraded(tmp_path: Path) -> None:
+    from parakh.decisions.engine import Engine
+
+    engine = Engine(Project.load(write(tmp_path)))
+    decisions = list(engine.decide(CAME))
+    assert [decision.outcome for decision in decisions] == ["allow", "block", "review", "review"]
+    assert [decision.flags for decision in decisions] == [(), (), (), ("degraded",)]
+    again = engine.decide([{**CAME[1], "~ip_risk": {"risk": 0.0}}])
+    assert len(again) == 0, "what was attached is not part of the event's identity: it is a duplicate"
+
+
+def test_events_of_a_table_need_no_columns_for_answers(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    from parakh.decisions.engine import Engine
+
+    engine = Engine(Project.load(write(tmp_path)))
+    table = pa.table({**{name: [value] for name, value in EVENT.items()}, "phone": ["p"]})
+    assert [decision.outcome for decision in engine.decide(table)] == ["allow"]
+
+
+def test_the_engine_takes_over_a_project_with_another_enrichment(tmp_path: Path) -> None:
+    from parakh.decisions.engine import Engine
+
+    project = Project.load(write(tmp_path))
+    engine = Engine(project)
+    for changed in (ENRICHMENT.replace("15ms", "10ms"), ENRICHMENT.replace("score", "other")):
+        assert engine.plan.intake.serves(Project.load(write(tmp_path, changed)).definitions)
+    more = ENRICHMENT.replace("country: string", "country: string, more: number")
+    assert not engine.plan.intake.serves(Project.load(write(tmp_path, more)).definitions)

@@ -322,7 +322,7 @@ class Teller:
 
 
 def _facts(event: EventType, fields: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
-    names = [item.name for item in event.fields if item.name not in (event.id, event.time)]
+    names = [item.name for item in event.fields if item.name not in (event.id, event.time) and item.name[0] != "~"]
     return tuple((name, shown(fields.get(name), event.field(name).type)) for name in names)
 
 

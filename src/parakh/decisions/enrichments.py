@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from parakh.decisions.definition import Definitions, Enrichment, Settings
 from parakh.decisions.hosts import HostError, Pin, pin_of, vetted
 from parakh.errors import ExpressionError, SourceText
-from parakh.events.definition import EventType
+from parakh.events.definition import EventType, Field
 from parakh.expressions.hints import closest
+from parakh.expressions.types import BOOLEAN
 
-__all__ = ["FROM_ENVIRONMENT", "Hole", "Refusal", "enrichment_refusals", "host_refusals", "pins_in", "template_of"]
+__all__ = [
+    "FROM_ENVIRONMENT",
+    "Hole",
+    "Refusal",
+    "answered",
+    "enrichment_refusals",
+    "host_refusals",
+    "pins_in",
+    "template_of",
+]
 
 FROM_ENVIRONMENT = "env:"
 """What the value of a header begins with that stands in the environment."""
@@ -64,6 +74,32 @@ def template_of(url: str) -> tuple[Hole, ...]:
             raise ExpressionError("a field may not stand in the URL's host", start=start, end=end, hint=hint)
         holes.append(Hole(found[1], start, end))
     return tuple(holes)
+
+
+def answered(definitions: Definitions) -> Definitions:
+    """The definitions over events that come with the answers of enrichments, as the service stores them.
+
+    The columns are fields `NAME.column`, read from `~NAME`, and NULL where an event comes without; nothing is left to
+    ask. Definitions without enrichments, or from `stored_definitions`, are given back as they are.
+    """
+    if not definitions.enrichments:
+        return definitions
+    return replace(
+        definitions, events=tuple(_with_answers(definitions, item) for item in definitions.events), enrichments=()
+    )
+
+
+def _with_answers(definitions: Definitions, event: EventType) -> EventType:
+    asked = [item for item in definitions.enrichments if item.event_type == event.name]
+    if not asked:
+        return event
+    columns = [
+        Field(name=f"{item.name}.{column.name}", type=column.type, source=f"~{item.name}.{column.name}")
+        for item in asked
+        for column in item.columns
+    ]
+    missing = Field(name="~degraded", type=BOOLEAN, source="~degraded")
+    return replace(event, fields=(*event.fields, *columns, missing))
 
 
 def pins_in(settings: Settings) -> tuple[Pin, ...]:

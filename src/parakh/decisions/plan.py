@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parakh.decisions.definition import Definitions, Policy, Settings
+from parakh.decisions.enrichments import answered
 from parakh.decisions.names import Names
 from parakh.decisions.policy import Judge
 from parakh.decisions.record import DecisionSchema, Writer
@@ -82,6 +83,7 @@ class Intake:
 
     def serves(self, definitions: Definitions) -> bool:
         """Whether a project takes in events and keeps features just as this one does."""
+        definitions = answered(definitions)
         mine = (self.events, self.entities, self.settings)
         if mine != (definitions.events, definitions.entities, definitions.settings):
             return False
@@ -120,6 +122,7 @@ def compile_intake(definitions: Definitions, strings: Strings, *, started_us: in
 
     `started_us` is when the run began (microseconds UTC), for quarantining events of the future; None does not look.
     """
+    definitions = answered(definitions)
     names = Names(definitions)
     references = references_of(definitions, strings)
     layouts: dict[str, Layout] = {}
@@ -156,6 +159,7 @@ def compile_plan(definitions: Definitions, project: str, intake: Intake) -> Plan
     Raises ModelError where a model file cannot be loaded.
     """
     assert intake.serves(definitions), "the intake is of another project"
+    definitions = answered(definitions)
     names = Names(definitions)
     types = tuple(_plan_type(names, project, intake, index) for index in range(len(definitions.events)))
     return Plan(definitions, project, intake, types, max((item.layout.width for item in types), default=1))

@@ -16,6 +16,7 @@ from parakh.errors import InputError
 from parakh.events.chunks import JsonLines, Rows
 from parakh.events.csv_rows import Cells, split_rows
 from parakh.events.definition import EventType
+from parakh.events.schema import ATTACHED
 from parakh.events.streams import Blocks
 from parakh.expressions.hints import closest
 
@@ -40,10 +41,12 @@ class Columns:
 
     @classmethod
     def of(cls, event_type: EventType) -> Columns:
-        """The columns of an event type: all its fields; label columns may be missing."""
+        """The columns of an event type: all its fields; labels, and what a service attaches, may be missing."""
         fields = [item.source or item.name for item in event_type.fields]
+        attached = [source for source in fields if source.startswith(ATTACHED)]
         labels = [item.source for item in event_type.labels if item.source is not None]
-        return cls(tuple(dict.fromkeys(fields)), tuple(dict.fromkeys(labels)))
+        required = dict.fromkeys(source for source in fields if not source.startswith(ATTACHED))
+        return cls(tuple(required), tuple(dict.fromkeys((*labels, *attached))))
 
 
 def missing_column(column: str, present: Sequence[str], name: str) -> str:
