@@ -368,6 +368,12 @@ def test_an_answer_that_ends_early_is_asked_for_again(kind: Kind) -> None:
 
 
 @each_kind
+def test_a_batch_that_is_refused_as_a_whole_is_an_error(kind: Kind) -> None:
+    with serving([Step(body=problem("unknown_event_type", 404, line=0))]) as server, pytest.raises(NotFound):
+        kind.run(server.url, lambda c: c.decide_many("odd", [PAYMENT]))
+
+
+@each_kind
 def test_a_mistake_under_way_is_raised(kind: Kind) -> None:
     body = json.dumps(DECIDED).encode() + b"\n" + json.dumps(problem("internal", 500)).encode() + b"\n"
     with serving([Step(body=body)]) as server, pytest.raises(ServerFailed):

@@ -242,8 +242,8 @@ def _decided(reply: Reply, most: int) -> list[Decision | Refusal]:
         one = Reply(reply.status, reply.headers, line)
         answers.append(parsed(Refusal, one) if parsed(_Told, one).code else parsed(Decision, one))
     last = answers[-1] if answers else None
-    if len(answers) < most and isinstance(last, Refusal) and not last.line:
-        # The answer was under way when the whole of it went wrong: this problem is of no line.
+    if isinstance(last, Refusal) and (last.line == 0 or (last.line is None and len(answers) < most)):
+        # The whole of it went wrong, before the first line (as line 0) or under way: this problem is of no line.
         if not last.passing:
             raise refused(Reply(last.status or 500, {}, lines[-1]))
         answers.pop()
