@@ -11,19 +11,22 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
+import apsw
 import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
 from parakh import __version__
 from parakh.service.access import Access
-from parakh.service.guard import Guard
+from parakh.service.guard import Guard, Telemetry
 from parakh.service.ledger import BadFilter
 from parakh.service.limits import Limits, Refusal
+from parakh.service.logs import get_log
 from parakh.service.openapi import OPERATIONS, document
 from parakh.service.problems import Problem, problem
 from parakh.service.reference import CONTENT_SECURITY, page
@@ -33,6 +36,7 @@ from parakh.service.settings import ServiceSettings
 __all__ = ["create_app"]
 
 SAVE_LAST_USED_S: Final = 60.0
+_log = get_log("access")
 Scopes = Mapping[tuple[str, str], str]
 
 
@@ -43,10 +47,12 @@ def create_app(
     settings: ServiceSettings,
     *,
     routers: Sequence[tuple[APIRouter, Scopes]] = (),
+    telemetry: Telemetry | None = None,
 ) -> FastAPI:
     """The application. `routers` are of other parts, each with the scope of every one of its (method, path).
 
-    A route that has no scope is refused to everybody. Raises ValueError where a router has such a route.
+    `telemetry` counts requests by route, and refusals by code. A route that has no scope is refused to everybody.
+    Raises ValueError where a router has such a route.
     """
     scopes: dict[tuple[str, str], str] = {(route.method, route.path): route.scope for route in ROUTES}
     scopes |= {("GET", "/docs"): PUBLIC, ("GET", "/openapi.json"): PUBLIC}
@@ -76,12 +82,14 @@ def create_app(
         async def note_use() -> None:
             while True:
                 await asyncio.sleep(SAVE_LAST_USED_S)
-                await asyncio.to_thread(access.save_last_used)
+                try:
+                    await asyncio.to_thread(access.save_last_used)
+                except apsw.Error as error:  # nobody is refused for it
+                    _log.failed("last_use_not_saved", error)
 
         noting = asyncio.create_task(note_use())
         yield
         noting.cancel()
-        await asyncio.to_thread(access.save_last_used)
 
     app = FastAPI(
         title="Parakh",
@@ -93,6 +101,7 @@ def create_app(
         dependencies=[Depends(let_in)],
         lifespan=lifespan,
     )
+    said = dict(OPERATIONS)
     for route in ROUTES:
         app.add_api_route(
             route.path,
@@ -103,21 +112,24 @@ def create_app(
             name=f"{route.method} {route.path}",
         )
     for router, router_scopes in routers:
-        bare = {(method, each.path) for each in router.routes for method in each.methods} - router_scopes.keys()  # type: ignore[attr-defined]
-        if bare:
-            raise ValueError(f"routes without a scope: {sorted(bare)}")
+        for each in router.routes:
+            assert isinstance(each, APIRoute)
+            bare = [method for method in each.methods or () if (method, each.path) not in router_scopes]
+            if bare:
+                raise ValueError(f"{bare[0]} {each.path} has no scope")
+            said |= {(method, each.path): each.openapi_extra or {} for method in each.methods or ()}
         app.include_router(router)
         scopes |= router_scopes
     _add_reference(app)
-    app.openapi = lambda: _documented(app, settings)  # type: ignore[method-assign]
+    app.openapi = lambda: _documented(app, settings, said)  # type: ignore[method-assign]
     _answer_with_problems(app)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, telemetry=telemetry)
     return app
 
 
 def _endpoint(handler: Handler, service: Service, limits: Limits) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        return as_response(await handler(Routed(service, limits, request, request.state.caller)))
+        return as_response(await handler(Routed(service, limits, request, request.state.caller)), request)
 
     return endpoint
 
@@ -140,11 +152,13 @@ def _add_reference(app: FastAPI) -> None:
     app.add_api_route("/docs", docs, response_class=Response, include_in_schema=False)
 
 
-def _documented(app: FastAPI, settings: ServiceSettings) -> dict[str, Any]:
+def _documented(
+    app: FastAPI, settings: ServiceSettings, said: Mapping[tuple[str, str], dict[str, Any]]
+) -> dict[str, Any]:
     """The OpenAPI document: what FastAPI knows of the routes, with our schemas, examples and refusals."""
     if app.openapi_schema is None:
         app.openapi_schema = document(
-            get_openapi(title=app.title, version=app.version, routes=app.routes), settings.limits
+            get_openapi(title=app.title, version=app.version, routes=app.routes), settings.limits, said
         )
     return app.openapi_schema
 
@@ -152,28 +166,30 @@ def _documented(app: FastAPI, settings: ServiceSettings) -> dict[str, Any]:
 def _answer_with_problems(app: FastAPI) -> None:
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
-        return as_response(error.problem)
+        return as_response(error.problem, request)
 
     async def bad_filter(request: Request, error: Exception) -> Response:
         assert isinstance(error, BadFilter)
-        return as_response(problem(error.code, error.message, field=error.parameter, hint=error.hint))
+        return as_response(problem(error.code, error.message, field=error.parameter, hint=error.hint), request)
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 405:
             allowed = _methods(app, request)
-            response = as_response(problem("method_not_allowed", hint=f"methods here are {', '.join(allowed)}"))
+            response = as_response(
+                problem("method_not_allowed", hint=f"methods here are {', '.join(allowed)}"), request
+            )
             response.headers["allow"] = ", ".join(allowed)
             return response
         code = {404: "not_found", 401: "unauthorized", 403: "forbidden", 413: "body_too_large"}
-        return as_response(problem(code.get(error.status_code, "bad_request")))
+        return as_response(problem(code.get(error.status_code, "bad_request")), request)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0] if error.errors() else {}
         # The message is FastAPI's own words; the input that it quotes elsewhere is left out.
         where = ".".join(str(part) for part in first.get("loc", ())[1:])
-        return as_response(problem("invalid_request", str(first.get("msg", "")), field=where))
+        return as_response(problem("invalid_request", str(first.get("msg", "")), field=where), request)
 
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(BadFilter, bad_filter)

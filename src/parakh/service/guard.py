@@ -7,13 +7,14 @@ not its message: that may quote what an event carried.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from parakh.service.logs import get_log
 from parakh.service.problems import Problem, problem
 
-__all__ = ["Guard", "mistake"]
+__all__ = ["REFUSED", "Guard", "Telemetry", "mistake"]
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -29,17 +30,30 @@ _NOTHING: Final = (b"content-security-policy", b"default-src 'none'; frame-ances
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
+REFUSED: Final = "parakh.refused"
+"""Where in a request's scope the code of its refusal stands."""
+
+
+class Telemetry(Protocol):
+    """Who counts requests and refusals."""
+
+    def route(self, name: str) -> int: ...
+    def request_done(self, route: int, seconds: float) -> None: ...
+    def refused(self, reason: str) -> None: ...
+
+
 class Guard:
     """An ASGI application around another."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, telemetry: Telemetry | None = None) -> None:
         self._app = app
+        self._telemetry = telemetry
 
     async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = False
+        began, begun = time.perf_counter(), False
 
         async def guarded(message: Message) -> None:
             nonlocal begun
@@ -52,8 +66,15 @@ class Guard:
             await self._app(scope, receive, guarded)
         except Exception as error:
             wrong = mistake(error)
+            scope[REFUSED] = wrong.code
             if not begun:  # else the connection ends without the answer's end, which the caller notices
                 await _send_problem(wrong, guarded)
+        if self._telemetry is not None:
+            path = getattr(scope.get("route"), "path", None)
+            if path is not None:
+                self._telemetry.request_done(self._telemetry.route(path), time.perf_counter() - began)
+            if REFUSED in scope:
+                self._telemetry.refused(scope[REFUSED])
 
 
 def _with_security(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

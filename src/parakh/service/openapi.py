@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -460,8 +460,11 @@ _TAGS: Final = (
 )
 
 
-def document(generated: Json, limits: LimitSettings) -> Json:
-    """The document that FastAPI made of the routes, with our schemas, security and words. `generated` is changed."""
+def document(generated: Json, limits: LimitSettings, said: Mapping[tuple[str, str], Json]) -> Json:
+    """The document that FastAPI made of the routes, with our schemas, security and words. `generated` is changed.
+
+    `said` is what each route says of itself. FastAPI leaves nulls out of it, those of examples too: it is put in again.
+    """
     generated["info"]["description"] = (
         "Every event put to the test as it arrives, and decided on - allow, challenge, review or block - with "
         "reasons.\n\nAn answer is given when it is on disk. A request may be sent again: an event is known by its "
@@ -483,8 +486,20 @@ def document(generated: Json, limits: LimitSettings) -> Json:
     }
     for path, methods in generated["paths"].items():
         for method, operation in methods.items():
+            operation |= said.get((method.upper(), path), {})
             operation["operationId"] = _operation_id(method, path)
+            if "security" not in operation:  # a route of another part
+                operation["security"] = _KEY
+                codes = (*_ALWAYS, *(_BODY if "requestBody" in operation else ()), *_others(path, operation))
+                operation["responses"] = _refusals(codes) | operation["responses"]
     return generated
+
+
+def _others(path: str, operation: Json) -> Iterator[str]:
+    if "{" in path:
+        yield "not_found"
+    if any(parameter["in"] == "query" for parameter in operation.get("parameters", ())):
+        yield from ("bad_filter", "bad_cursor")
 
 
 def _operation_id(method: str, path: str) -> str:

@@ -15,11 +15,12 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from fastapi import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from parakh.service.access import Caller
 from parakh.service.answers import NDJSON, Answer
-from parakh.service.guard import mistake
+from parakh.service.guard import REFUSED, mistake
 from parakh.service.limits import Limits, Refusal
 from parakh.service.problems import Problem, problem
 
@@ -138,7 +139,7 @@ async def _decide_batch(routed: Routed) -> Response:
     chunks = _charged(routed, routed.limits.stream_body(routed.request.receive, routed.request.scope["headers"]))
     lines = routed.service.decide_lines(routed.path("event_type"), chunks, features)
     first = await anext(lines, b"")
-    return StreamingResponse(_rest(first, lines), media_type=NDJSON.decode())
+    return _Lines(_rest(first, lines))
 
 
 async def _charged(routed: Routed, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -150,6 +151,26 @@ async def _charged(routed: Routed, chunks: AsyncIterator[bytes]) -> AsyncIterato
             routed.limits.charge(routed.caller, max(0, lines - uncounted))
             uncounted = 0
         yield chunk
+
+
+class _Lines(Response):
+    """Lines that are sent as they come.
+
+    The body of the request may still be coming: Starlette's own streaming response would read, and lose, what is left
+    of it, as it listens for the caller to leave.
+    """
+
+    def __init__(self, lines: AsyncIterator[bytes]) -> None:
+        self.status_code = 200
+        self.background = None
+        self._lines = lines
+        self.raw_headers = [(b"content-type", NDJSON)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for line in self._lines:
+            await send({"type": "http.response.body", "body": line, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _rest(first: bytes, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -314,13 +335,14 @@ ROUTES: Final = (
 """Every address, in the order in which they are tried."""
 
 
-def as_response(answer: Answer | Problem | Response) -> Response:
-    """An answer as Starlette sends it: its bytes and headers as they are."""
+def as_response(answer: Answer | Problem | Response, request: Request) -> Response:
+    """An answer as Starlette sends it: its bytes and headers as they are. A refusal is noted, to be counted."""
     if isinstance(answer, Response):
         return answer
     response = Response(answer.body, answer.status)
     length = (b"content-length", str(len(answer.body)).encode())
     if isinstance(answer, Problem):
+        request.scope[REFUSED] = answer.code
         response.raw_headers = [*answer.headers, length]
     else:
         response.raw_headers = [(b"content-type", answer.content_type), *answer.headers, length]
