@@ -22,6 +22,7 @@ import msgspec
 
 from parakh.errors import ModelError, ParakhError, ProjectError
 from parakh.errors import Problem as Mistake
+from parakh.project.diff import diff
 from parakh.project.project import Project
 from parakh.service import snapshots
 from parakh.service.answers import Answer
@@ -138,6 +139,10 @@ class Changes:
                     "hash": project.hash,
                     "history": "kept" if kept else "rebuilt",
                     "live": self.version.hash,
+                    "changes": [
+                        {"kind": change.kind, "name": change.name, "status": change.status}
+                        for change in diff(self.version.original, project).changes
+                    ],
                 }
             ),
         )
