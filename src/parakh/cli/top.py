@@ -185,6 +185,7 @@ def _print_view(watch: Watch, console: Console) -> None:
     rows = [
         [clean(event_type), *(thousands(row[word]) for word in OUTCOME_STYLES)]
         for event_type, row in seen.decisions.items()
+        if any(row.values())
     ]
     console.table(rows, header=["decisions", *(outcome(word) for word in OUTCOME_STYLES)], align="<>>>>")
     console.print("")
@@ -360,6 +361,8 @@ def _outcomes(seen: Figures) -> RenderableType:
         table.add_column(word, justify="right", style=_RICH[word], min_width=9)
     table.add_column("since the start", justify="right", style="dim")
     for event_type, row in seen.decisions.items():
+        if not any(row.values()):
+            continue  # a type that is only taken in
         rates = (seen.decisions_per_s or {}).get(event_type, {})
         shown = (_rate(rates.get(word)) for word in OUTCOME_STYLES)
         table.add_row(clean(event_type), *shown, thousands(sum(row.values())))
