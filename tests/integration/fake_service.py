@@ -135,7 +135,8 @@ class FakeService:
         self._maybe_break()
         if files is not None and "parakh.toml" not in files:
             return problem("project_invalid", problems=[{"message": "there is no parakh.toml"}])
-        return Answer(200, json.dumps({"valid": True, "hash": HASH, "history": "kept", "live": HASH}).encode())
+        said = {"valid": True, "hash": HASH, "history": "kept", "live": HASH, "changes": []}
+        return Answer(200, json.dumps(said).encode())
 
     async def apply_project(self, files: Mapping[str, bytes] | None, version: str | None, who: str) -> Answer | Problem:
         self._maybe_break()

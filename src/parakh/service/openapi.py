@@ -173,6 +173,7 @@ SCHEMAS: Final[dict[str, Json]] = {
             "hash": _HASH | {"description": "Its version."},
             "history": _text("Whether the state serves it as it is.", enum=["kept", "rebuilt"]),
             "live": _HASH | {"description": "The version that decides now."},
+            "changes": _list({"type": "object"}, "What differs from it: kind, name, status (added, removed, changed)."),
         },
         open=True,
     ),
@@ -227,8 +228,11 @@ SCHEMAS: Final[dict[str, Json]] = {
 _JSON: Final = "application/json"
 _NDJSON: Final = "application/x-ndjson"
 _KEY: Final[list[Json]] = [{"bearer": []}, {"header": []}]
-_ALWAYS: Final = ("unauthorized", "forbidden", "rate_limited", "not_ready")
-_BODY: Final = ("body_too_large", "unsupported_encoding", "invalid_request", "bad_json")
+_ALWAYS: Final = ("bad_filter", "unauthorized", "forbidden", "rate_limited", "overloaded", "internal", "not_ready")
+_BODY: Final = (
+    "bad_request", "request_timeout", "body_too_large", "unsupported_encoding", "invalid_request", "bad_json",
+    "too_deep", "duplicate_key",
+)  # fmt: skip
 
 
 def _path(name: str, description: str, example: str) -> Json:
@@ -300,7 +304,7 @@ _FEATURES: Final = _query(
 )
 _REFUSED_EVENT: Final = (
     "unknown_event_type", "wrong_type", "missing_id", "missing_time", "time_in_future", "too_many_decimals", "conflict",
-    "reserved_key", "duplicate_key", "too_deep", "overloaded", "log_full",
+    "reserved_key", "log_full",
 )  # fmt: skip
 _LINES: Final = {"type": "string", "description": "One JSON object a line."}
 
@@ -325,7 +329,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         body=_content(_LINES, examples.BATCH, _NDJSON),
         answer=_content({"oneOf": [_ref("Decision"), _ref("Problem")]}, examples.DECISION, _NDJSON),
         said="Decisions and problems, one a line.",
-        refusals=("unknown_event_type", "overloaded"),
+        refusals=("unknown_event_type", "line_too_long"),
     ),
     ("GET", "/v1/decisions"): _operation(
         "decisions",
@@ -347,7 +351,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         ],
         answer=_content(_ref("Page"), None),
         said="A page.",
-        refusals=("bad_filter", "bad_cursor"),
+        refusals=("bad_cursor",),
     ),
     ("GET", "/v1/decisions/{name}"): _operation(
         "decisions",
@@ -388,7 +392,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         answer=_content(_ref("Labelled"), {"accepted": 1, "refused": []}),
         said="All were taken.",
         also={"207": "Some were taken, or none of several."},
-        refusals=("unknown_label", "unknown_type", "missing_event", "overloaded", "log_full"),
+        refusals=("unknown_label", "unknown_type", "missing_event", "log_full"),
     ),
     ("GET", "/v1/entities/{entity}/{key}"): _operation(
         "entities",
@@ -421,7 +425,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         body_required=False,
         answer=_content(_ref("Checked"), None),
         said="It holds.",
-        refusals=("project_invalid", "bad_request"),
+        refusals=("project_invalid",),
     ),
     ("POST", "/v1/project:apply"): _operation(
         "project",
@@ -433,7 +437,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         answer=_content(_ref("Project"), None),
         said="It decides.",
         also={"202": "Its history is being built from the log; then it decides."},
-        refusals=("project_invalid", "not_found", "conflict", "bad_request"),
+        refusals=("project_invalid", "not_found", "conflict"),
     ),
     ("GET", "/healthz"): _operation(
         "service", "Whether the process lives", "For a supervisor: restart it where this fails.",
@@ -499,7 +503,7 @@ def _others(path: str, operation: Json) -> Iterator[str]:
     if "{" in path:
         yield "not_found"
     if any(parameter["in"] == "query" for parameter in operation.get("parameters", ())):
-        yield from ("bad_filter", "bad_cursor")
+        yield "bad_cursor"
 
 
 def _operation_id(method: str, path: str) -> str:
