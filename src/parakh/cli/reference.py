@@ -254,6 +254,9 @@ def _command_line() -> str:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
         parts += _verb(name, command)
+        if isinstance(command, click.Group):
+            for part, below in command.commands.items():
+                parts += _verb(f"{name} {part}", below)
     return _page("Command line", *parts)
 
 
