@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -53,6 +53,7 @@ def _value(telemetry: Telemetry, name: str, **labels: str) -> float:
     return _samples(telemetry)[name, tuple(sorted(labels.items()))]
 
 
+@settings(deadline=None)  # other work may run beside
 @given(st.lists(st.integers(-1, 3), max_size=100), st.sampled_from(["payment", "login", "4111111111111111"]))
 def test_outcomes_are_counted_one_by_one_or_all_at_once(outcomes: list[int], event_type: str) -> None:
     telemetry = _telemetry()
@@ -68,6 +69,7 @@ def test_outcomes_are_counted_one_by_one_or_all_at_once(outcomes: list[int], eve
     assert b"4111" not in telemetry.exposition()
 
 
+@settings(deadline=None)  # other work may run beside
 @given(st.lists(st.floats(0, 20, allow_nan=False), max_size=80))
 def test_times_are_in_the_buckets_that_a_recount_finds(times: list[float]) -> None:
     telemetry = _telemetry()
@@ -182,7 +184,7 @@ def test_a_new_project_keeps_what_it_shares_and_ends_the_rest() -> None:
     assert 'hash="def456"' in text
 
 
-def test_a_gauge_that_fails_does_not_take_the_scrape_with_it() -> None:
+def test_a_gauge_that_fails_is_left_out_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     telemetry = _telemetry()
 
     def closing() -> float:
@@ -195,6 +197,11 @@ def test_a_gauge_that_fails_does_not_take_the_scrape_with_it() -> None:
     assert "parakh_queue_depth" not in text
     assert "parakh_snapshot_age" not in text
     assert "parakh_ids 12.0" in text
+    telemetry.exposition()
+    said = [record.__dict__["parakh_fields"]["name"] for record in caplog.records]
+    assert sorted(said) == ["parakh_queue_depth", "parakh_snapshot_age_seconds"]
+    telemetry.watch("parakh_queue_depth", lambda: 7)
+    assert "parakh_queue_depth 7.0" in telemetry.exposition().decode()
     with pytest.raises(ValueError, match="is no gauge"):
         telemetry.watch("parakh_odd", lambda: 1)
 
@@ -215,3 +222,13 @@ def test_every_stage_is_there_before_anything_was_counted() -> None:
     samples = _samples(_telemetry())
     for stage in STAGES:
         assert samples["parakh_stage_seconds_count", (("stage", stage),)] == 0
+
+
+def test_what_alerts_look_for_is_there_at_zero_before_it_happens() -> None:
+    """Prometheus sees no increase in a series that begins at 1."""
+    telemetry = _telemetry()
+    assert _value(telemetry, "parakh_refused_total", reason="internal") == 0
+    assert _value(telemetry, "parakh_degraded_total", reason="deadline") == 0
+    assert _value(telemetry, "parakh_webhook_deliveries_total", result="dead") == 0
+    assert _value(telemetry, "parakh_decisions_total", event_type="payment", outcome="block") == 0
+    assert _value(telemetry, "parakh_events_total", event_type="payment", status="conflict") == 0

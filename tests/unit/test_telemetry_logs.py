@@ -176,6 +176,29 @@ def test_an_exception_is_its_type_its_cause_and_its_places(stream: io.StringIO) 
     ]
 
 
+def test_places_in_our_own_code_are_kept_however_deep_a_library_goes(stream: io.StringIO) -> None:
+    from parakh.service.telemetry import Telemetry
+
+    configure(True, stream=stream)
+
+    def deep(left: int) -> float:
+        if left:
+            return deep(left - 1)
+        raise KeyError("4111111111111111")
+
+    telemetry = Telemetry()
+    telemetry.watch("parakh_ids", lambda: deep(30))
+    telemetry.exposition()
+    (line,) = _lines(stream)
+    places = line["at"]
+    assert isinstance(places, list)
+    assert [re.sub(r":\d+ ", ":", place) for place in places] == [
+        "telemetry.py:_gauges",
+        "test_telemetry_logs.py:deep",
+        "test_telemetry_logs.py:deep",
+    ]
+
+
 def test_an_event_is_named_by_a_literal_or_not_at_all(stream: io.StringIO) -> None:
     configure(True, stream=stream)
     log, card = get_log("test"), CANARIES[0]

@@ -30,9 +30,11 @@ from typing import Any, Final, TextIO
 
 __all__ = ["FIELDS", "Log", "configure", "get_log"]
 
+_PACKAGE: Final = PurePath(__file__).parents[1]
 _MOST_A_SECOND: Final = 50
-_DEEPEST: Final = 8
-"""Lines of one event in a second, and frames of a traceback, that are printed."""
+_OWN_PLACES: Final = 6
+_LAST_PLACES: Final = 2
+"""Lines of one event in a second that are printed; places of a traceback in our own code, and the last of all."""
 
 _LOWER: Final = re.compile(r"[a-z/][a-z0-9_.{}:/-]{0,79}")
 _MIXED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
@@ -273,14 +275,18 @@ def _exception(error: BaseException) -> dict[str, Any]:
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
         told["cause"] = _error(cause)
-    places = []
+    places, own = [], []
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
+        if PurePath(code.co_filename).is_relative_to(_PACKAGE):
+            own.append(len(places))
         places.append(f"{PurePath(code.co_filename).name}:{trace.tb_lineno} {code.co_name}")
         trace = trace.tb_next
     if places:
-        told["at"] = places[-_DEEPEST:]
+        # A library's own frames can be many; where Parakh called it is what helps.
+        shown = {*own[-_OWN_PLACES:], *range(len(places))[-_LAST_PLACES:]}
+        told["at"] = [places[index] for index in sorted(shown)]
     return told
 
 

@@ -29,9 +29,12 @@ from prometheus_client.core import (
 
 from parakh.decisions.definition import Definitions
 from parakh.rules.definition import Mode, Outcome
+from parakh.service.logs import get_log
 from parakh.service.problems import CODES
 
 __all__ = ["GAUGES", "METRICS", "OTHER", "SECONDS", "STAGES", "Telemetry"]
+
+_log = get_log("telemetry")
 
 OTHER = "other"
 STAGES = ("queue", "personal", "enrich", "decide", "encode", "commit")
@@ -108,9 +111,11 @@ class Telemetry:
         self._decisions: dict[str, list[int]] = {}
         self._events: dict[str, list[int]] = {}
         self._hits: dict[tuple[str, str], int] = {}
-        self._refused: dict[str, int] = {}
-        self._degraded: dict[str, int] = {}
-        self._deliveries: dict[str, int] = {}
+        # What has a closed list begins at zero: of a series that begins at 1 Prometheus sees no increase, and the first
+        # mistake would raise no alert.
+        self._refused = dict.fromkeys(sorted(REFUSALS), 0)
+        self._degraded = dict.fromkeys(DEGRADED, 0)
+        self._deliveries = dict.fromkeys(DELIVERIES, 0)
         self._stages = {stage: _Histogram(SECONDS) for stage in STAGES}
         self._routes: list[str] = [OTHER]
         self._requests = [_Histogram(SECONDS)]
@@ -118,6 +123,7 @@ class Telemetry:
         self._groups = _Histogram(_GROUPS)
         self._snapshots = _Histogram(_SNAPSHOT_SECONDS)
         self._shed = 0
+        self._failing: set[str] = set()
         self._watched: dict[str, Callable[[], float | Mapping[str, float]]] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -146,7 +152,8 @@ class Telemetry:
             self._hits = {key: self._hits.get(key, 0) for key in sorted(series)}
             self._decisions = self._kept(self._decisions, len(OUTCOMES))
             self._events = self._kept(self._events, len(STATUSES))
-            self._degraded = {key: count for key, count in self._degraded.items() if key in {*self._causes, OTHER}}
+            kept = {*self._causes, *({OTHER} & self._degraded.keys())}
+            self._degraded = {key: self._degraded.get(key, 0) for key in sorted(kept)}
 
     def route(self, name: str) -> int:
         """The index that `request_done` takes for a route, by its template (`/v1/decisions/{event_type}`)."""
@@ -162,7 +169,8 @@ class Telemetry:
     def watch(self, name: str, ask: Callable[[], float | Mapping[str, float]]) -> None:
         """Let a gauge of GAUGES be asked for at each scrape; parakh_breaker_state answers {breaker: state}.
 
-        A gauge whose question fails is left out of that scrape. The answer is asked for in the scraping thread.
+        A gauge whose question fails is left out of that scrape, and the log says so once. The question is asked in the
+        scraping thread.
         """
         if name not in GAUGES:
             raise ValueError(f"{name} is no gauge; there are {', '.join(GAUGES)}")
@@ -291,8 +299,13 @@ class Telemetry:
                 answer = ask()
                 named = answer if isinstance(answer, Mapping) else {"": answer}
                 values = [(label, float(value)) for label, value in sorted(named.items())]
-            except Exception:
-                continue  # a part that is closing or not yet there must not take the other metrics with it
+            except Exception as error:
+                # It must not take the other metrics with it, nor be missing without a word.
+                if name not in self._failing:
+                    self._failing.add(name)
+                    _log.failed("a gauge cannot be asked and is left out", error, name=name)
+                continue
+            self._failing.discard(name)
             family = GaugeMetricFamily(name, GAUGES[name], labels=("name",) if isinstance(answer, Mapping) else ())
             for label, value in values:
                 family.add_metric([label] if label else [], value)
