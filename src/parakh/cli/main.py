@@ -51,6 +51,9 @@ VERBS = {
     "serve": Verb("serve", "Decide on events over HTTP, live."),
     "apply": Verb("apply", "Let a running server decide by a project, without dropping a request."),
     "versions": Verb("versions", "The versions by which a server decided, and the way back."),
+    "backup": Verb("backup", "Copy a service's data while it decides."),
+    "restore": Verb("restore", "Bring a backup back, and prove it."),
+    "log": Verb("log", "Check a service's log."),
     "demo": Verb("demo", "See it all: simulate, decide live, change a rule, compare."),
 }
 
