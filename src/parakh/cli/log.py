@@ -46,7 +46,7 @@ def verify(data: Path, decisions: bool, as_json: bool) -> int:
         return 1 if found.differing else 0
     console.print(
         f"{red('differs') if found.differing else green('whole')}  {clean(str(data))}: "
-        f"{plural(found.entries, 'entry').replace('entrys', 'entries')}, {plural(found.events, 'event')}, "
+        f"{plural(found.entries, 'entry', 'entries')}, {plural(found.events, 'event')}, "
         f"{plural(found.decisions, 'decision')}, {plural(found.labels, 'label')}, {plural(found.versions, 'version')}"
     )
     if decisions and not found.differing:

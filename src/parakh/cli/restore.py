@@ -36,25 +36,21 @@ def command(backup: Path, data: Path, quick: bool, as_json: bool) -> int:
     from parakh.service.backup import restore
 
     with Bar(errors, "restoring") as bar:
-        found = restore(
-            backup,
-            data,
-            decisions=not quick,
-            on_progress=lambda what, at, whole: bar.step(f"checking {what}", at, whole or at),
-        )
+
+        def progress(what: str, at: int, whole: int | None) -> None:
+            bar.step(f"checking {what}", at, whole or at)
+
+        found = restore(backup, data, decisions=not quick, on_progress=progress)
     console = Console.stdout()
     if as_json:
-        console.print(
-            json.dumps({"position": found.position, "events_held": found.events_held, **asdict(found.verified)})
-        )
+        said = {"position": found.position, "events_held": found.events_held, **asdict(found.verified)}
+        console.print(json.dumps(said))
         return 0
     verified = found.verified
     console.print(
         f"{green('restored')} {bold(clean(str(data)))}: {plural(verified.events, 'event')}, "
         f"{plural(verified.labels, 'label')}, {plural(verified.versions, 'version')} of the project"
     )
-    again = (
-        "every decision was made again, and is the same to the bit" if not quick else "decisions were not made again"
-    )
+    again = "not made again" if quick else "every one was made again, and is the same to the bit"
     console.print(dim(f"{plural(verified.decisions, 'decision')}: {again}"))
     return 0

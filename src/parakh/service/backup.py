@@ -188,7 +188,7 @@ def _durable(data: Path) -> int:
     mark.close()
     if mark.position == 0:
         raise InputError(
-            f"{data / 'log' / 'durable'} does not say up to where the log is on disk; start the service once"
+            f"{data / 'log' / 'durable'} does not say how much of the log is on disk; start the service once"
         )
     return mark.position
 
