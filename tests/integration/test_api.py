@@ -10,7 +10,10 @@ import json
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,7 @@ from parakh.service.settings import LimitSettings, ServiceSettings
 from parakh.service.webhook_routes import SCOPES as WEBHOOK_SCOPES
 from parakh.service.webhook_routes import router as webhook_router
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "card-payments"
 ROUNDS = int(os.environ.get("PARAKH_ROUNDS", "5"))
 LIMITS = LimitSettings(event_bytes=20_000, batch_bytes=500_000, line_bytes=20_000, bulk_bytes=50_000, in_flight=50)
 EVENT = json.dumps(examples.PAYMENT).encode()
@@ -610,6 +614,12 @@ def test_docs_are_open_and_everything_else_is_not(api: Api) -> None:
 
 def test_schemathesis_finds_no_5xx_and_no_answer_that_the_document_does_not_have(tmp_path: Path) -> None:
     """S20: PARAKH_ROUNDS cases for each operation and each way of making them; a short slice unless said."""
+    api = Api(tmp_path)
+    assert attacked(api.app.openapi(), app=api.app, base_url="http://127.0.0.1") >= 15 * min(ROUNDS, 5)
+
+
+def attacked(document: dict[str, Any], **where: Any) -> int:
+    """Try every operation of a document with what it allows and what it does not; how many cases were tried."""
     schemathesis = pytest.importorskip("schemathesis")
     from schemathesis.checks import CHECKS
     from schemathesis.generation import GenerationMode
@@ -618,29 +628,118 @@ def test_schemathesis_finds_no_5xx_and_no_answer_that_the_document_does_not_have
     def lines(context: Any, value: Any) -> bytes:
         return value.encode() if isinstance(value, str) else json.dumps(value).encode()
 
-    api = Api(tmp_path)
-    schema = schemathesis.openapi.from_dict(api.app.openapi())
-    checks = [check for check in CHECKS.get_all() if check.__name__ in (
-        "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance",
-    )]  # fmt: skip
-    assert len(checks) == 4
+    wanted = {
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_schema_conformance",
+    }
+    schema = schemathesis.openapi.from_dict(document)
+    checks = [check for check in CHECKS.get_all() if check.__name__ in wanted]
+    assert len(checks) == len(wanted)
+    phases = [phase for phase in settings().phases if phase.name != "explain"]
     tried = 0
     for found in schema.get_all_operations():
         operation = found.ok()
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
             @settings(
-                max_examples=ROUNDS, deadline=None, database=None, suppress_health_check=list(HealthCheck),
-                phases=[phase for phase in settings().phases if phase.name != "explain"],
-            )  # fmt: skip
+                max_examples=ROUNDS,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+                phases=phases,
+            )
             @given(case=operation.as_strategy(generation_mode=mode))
             def try_it(case: Any) -> None:
                 nonlocal tried
-                response = case.call(app=api.app, base_url="http://127.0.0.1")
-                case.validate_response(response, checks=checks)
+                case.validate_response(case.call(**where), checks=checks)
                 tried += 1
 
             # Nothing can be wrong about a request that takes nothing.
             with contextlib.suppress(Unsatisfiable):
                 try_it()
-    assert tried >= 15 * min(ROUNDS, 5)
+    return tried
+
+
+# -- the real service --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`parakh serve` on the example, in a process of its own; its address."""
+    data = tmp_path_factory.mktemp("live") / "data"
+    command = [sys.executable, "-m", "parakh", "serve", str(EXAMPLE), "--data", str(data), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            found = re.search(r"http://127\.0\.0\.1:\d+", line)
+            if found:
+                break
+        else:
+            pytest.fail("".join(said))
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        yield found.group()
+        process.terminate()
+        process.wait(30)
+
+
+def test_the_real_service_answers_as_the_document_says(live: str) -> None:
+    with httpx.Client(base_url=live) as client:
+        first = client.post("/v1/decisions/payment", json=examples.PAYMENT)
+        jsonschema.validate(first.json(), resolved("Decision"))
+        assert client.post("/v1/decisions/payment", json=examples.PAYMENT).headers["parakh-replayed"] == "true"
+        by_id = client.get(f"/v1/decisions/{first.json()['decision_id']}").json()
+        assert {name: by_id[name] for name in first.json()} == first.json()
+        for path, name in (
+            ("/v1/decisions?outcome=allow,challenge,review,block&limit=1", "Page"), ("/v1/project", "Project"),
+            ("/v1/project/versions", "Versions"), ("/v1/entities/card/" + examples.PAYMENT["card"], "Entity"),
+            ("/healthz", "Status"), ("/readyz", "Status"),
+            ("/v1/decisions/payment/" + examples.PAYMENT["payment_id"], "Decision"),
+        ):  # fmt: skip
+            answer = client.get(path)
+            assert answer.status_code == 200, answer.text
+            jsonschema.validate(answer.json(), resolved(name))
+        jsonschema.validate(client.post("/v1/events/login", json=examples.LOGIN).json(), resolved("Accepted"))
+        jsonschema.validate(client.post("/v1/project:check").json(), resolved("Checked"))
+        lines = json.dumps(examples.PAYMENT) + "\n{\n"
+        told = client.post("/v1/decisions/payment:batch", content=lines).text.splitlines()
+        assert [json.loads(told[0])["decision_id"], json.loads(told[1])["line"]] == [first.json()["decision_id"], 2]
+        told = client.post("/v1/labels", content=json.dumps(examples.LABEL) + "\n{\n")
+        jsonschema.validate(told.json(), resolved("Labelled"))
+
+
+def test_the_real_service_withstands_hostile_text_and_bodies(live: str) -> None:
+    """S14 and S18."""
+    with httpx.Client(base_url=live, timeout=30) as client:
+        for text in HOSTILE:
+            quoted = "".join(f"%{byte:02X}" for byte in text.encode())
+            for path in ("decisions/", "decisions/payment/", "decisions/x", "entities/card/", "entities/", "webhooks/"):
+                assert client.get(f"/v1/{path}{quoted}").status_code < 500, f"{path}{text!r}"
+            assert client.get(f"/v1/entities/{quoted}/k").status_code < 500
+            assert client.post(f"/v1/decisions/{quoted}", content=EVENT).status_code < 500
+            for name in FILTERS:
+                assert client.get("/v1/decisions", params={name: text}).status_code in (200, 400), f"{name}={text!r}"
+        million = b"9" * 1_000_000
+        for body in (b"", b"[" * 100_000, b'{"a":' * 100_000, b'{"payment_id": NaN}', b'{"payment_id":1e999}',
+                     b'{"payment_id":"\\ud800"}', b'{"payment_id":"a","payment_id":"b"}',
+                     b'{"payment_id":' + million + b"}", b"\xff" * 1_000, b"\x00", b"x" * 100_000_000,
+                     b'"' * 1_000_000, b"[" + b"[]," * 300_000 + b"1]",
+                     b'{"~degraded":true}', b'{"payment_id":"\x00"}'):  # fmt: skip
+            for path in ("/v1/decisions/payment", "/v1/decisions/payment:batch", "/v1/events/login", "/v1/labels",
+                         "/v1/project:check"):  # fmt: skip
+                if len(body) > 10**7 and path != "/v1/decisions/payment":
+                    continue
+                with contextlib.suppress(httpx.WriteError):  # it may hang up on what is too large
+                    assert client.post(path, content=body).status_code < 500, f"{path} {body[:40]!r}"
+        assert client.get("/readyz").status_code == 200
+
+
+def test_schemathesis_finds_no_5xx_of_the_real_service(live: str) -> None:
+    """S20."""
+    with httpx.Client(base_url=live) as client:
+        document = client.get("/openapi.json").json()
+    del document["paths"]["/v1/project:apply"]  # it would do what it is asked
+    assert attacked(document, base_url=live) >= 15 * min(ROUNDS, 5)

@@ -53,12 +53,12 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, begun = time.perf_counter(), False
+        began, begun, seconds = time.perf_counter(), False, 0.0
 
         async def guarded(message: Message) -> None:
-            nonlocal begun
+            nonlocal begun, seconds
             if message["type"] == "http.response.start":
-                begun = True
+                begun, seconds = True, time.perf_counter() - began
                 message = {**message, "headers": _with_security(list(message.get("headers", ())))}
             await send(message)
 
@@ -72,7 +72,7 @@ class Guard:
         if self._telemetry is not None:
             path = getattr(scope.get("route"), "path", None)
             if path is not None:
-                self._telemetry.request_done(self._telemetry.route(path), time.perf_counter() - began)
+                self._telemetry.request_done(self._telemetry.route(path), seconds)
             if REFUSED in scope:
                 self._telemetry.refused(scope[REFUSED])
 

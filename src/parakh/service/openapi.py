@@ -179,7 +179,7 @@ SCHEMAS: Final[dict[str, Json]] = {
     ),
     "Versions": _object(
         "The versions that stand in the log.",
-        {"versions": _list({"type": "object"}, "The newest first: hash, name, since, who, live.")},
+        {"versions": _list({"type": "object"}, "The newest first: hash, name, state, applied_at, by, history.")},
         open=True,
     ),
     "Status": _object("How the service is.", {"status": _text("alive, ready or degraded.")}, open=True),

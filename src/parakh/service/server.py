@@ -49,7 +49,14 @@ async def serve(
             async with open_service(folder, settings, on_progress=on_progress) as opened:
                 service = opened.service
                 limits = Limits(settings.limits)
-                app = create_app(service, access, limits, settings, routers=[(router(opened.outbox), SCOPES)])
+                app = create_app(
+                    service,
+                    access,
+                    limits,
+                    settings,
+                    routers=[(router(opened.outbox), SCOPES)],
+                    telemetry=service.telemetry,
+                )
                 server = uvicorn.Server(_config(HotRoute(app, service, access, limits), settings))
                 _keep_collections_short()
                 on_ready(opened, access, listening.getsockname()[1])
