@@ -38,7 +38,10 @@ from parakh.streams.failpoints import reach
 from parakh.streams.log import EmbeddedLog
 from parakh.streams.reader import LogReader
 
-__all__ = ["Changes"]
+__all__ = ["FOLDER", "Changes"]
+
+FOLDER = "folder"
+"""Why a version stands in the log: the project's folder held it."""
 
 _NEARLY = 1 << 20
 _MOST_MISTAKES = 100
@@ -149,6 +152,7 @@ class Changes:
 
     async def apply(self, files: Mapping[str, bytes] | None, version: str | None, who: str) -> Told:
         """Let a project decide: files, the server's own folder, or a version that decided before."""
+        why = FOLDER if files is None and version is None else ""
         async with self._one:
             try:
                 if version is not None:
@@ -171,22 +175,24 @@ class Changes:
                 )
             if not self.desk.engine.plan.intake.serves(live.definitions):
                 self._building = _Building(live, self.log.durable)
-                self._task = asyncio.create_task(self._build(self._building, who))
+                self._task = asyncio.create_task(self._build(self._building, who, why))
                 return Answer(202, _encode(self._state(live.hash)))
             try:
-                position = self.switch(live, who)
+                position = self.switch(live, who, why)
             except ModelError as error:
                 return _refused(ProjectError((Mistake(str(error)),)))
             return (await self.queue.when_durable(position, Answer(200, _encode(self._state(live.hash)))))[0]
 
-    def switch(self, live: LiveProject, who: str, built: StateBuilder | None = None) -> int:
+    def switch(self, live: LiveProject, who: str, why: str, built: StateBuilder | None = None) -> int:
         """Let a version decide from here on; answers from where on the log that is kept."""
         self.queue.drain()
         if built is None:
             self.desk.engine.apply(live)
         else:
             self.desk.engine, self.desk.entries = built.engine, built.entries
-        version = ProjectVersion.of(live.hash, live.name, live.original.contents(), rebuilt=built is not None, who=who)
+        version = ProjectVersion.of(
+            live.hash, live.name, live.original.contents(), rebuilt=built is not None, who=who, why=why
+        )
         arrived_us = self.queue.arrived_us()
         self.entries.append(
             VersionEntry(self.log.end, live.hash, live.name, arrived_us, version.rebuilt, who, version.why)
@@ -224,7 +230,7 @@ class Changes:
 
     # -- building -----------------------------------------------------------------------------------------------------
 
-    async def _build(self, building: _Building, who: str) -> None:
+    async def _build(self, building: _Building, who: str, why: str) -> None:
         try:
             await self._build_beside(building)
             reach("versions.built")
@@ -238,7 +244,7 @@ class Changes:
             catch_up(built, self._reader(self.log.durable), until=self.log.durable)
             if built.unreadable:
                 raise ParakhError(f"{built.unreadable:,} events of the log cannot be read by this version")
-            self.switch(building.version, who, built)
+            self.switch(building.version, who, why, built)
             reach("versions.switched")
             self._building = None
             self.on_rebuilt()

@@ -18,7 +18,7 @@ from parakh.errors import ParakhError
 from parakh.project.project import Project
 from parakh.service.addresses import guarded_client
 from parakh.service.assembly import LiveVersion, Service
-from parakh.service.changes import Changes
+from parakh.service.changes import FOLDER, Changes
 from parakh.service.desk import Desk
 from parakh.service.enrichment import Enrichments
 from parakh.service.entry_index import EntryIndex
@@ -42,7 +42,7 @@ from parakh.streams.reader import LogReader
 
 __all__ = ["Opened", "open_service"]
 
-_FOLDER = "folder"
+_START = "the start"
 _LOG_FAILED = 74  # EX_IOERR
 _VERIFIED_WHOLE = 8 << 30
 _log = get_log("startup")
@@ -205,11 +205,11 @@ def _at_version_of(
         if project is None or folder is None:
             raise ParakhError("the data directory is empty: give the folder of a project to begin with")
         version = store.keep(project)
-        said = ProjectVersion.of(version.hash, version.name, project.contents(), rebuilt=True, who=_FOLDER)
-        entry = VersionEntry(log.end, version.hash, version.name, now_us, True, _FOLDER, "")
+        said = ProjectVersion.of(version.hash, version.name, project.contents(), rebuilt=True, who=_START, why=FOLDER)
+        entry = VersionEntry(log.end, version.hash, version.name, now_us, True, _START, FOLDER)
         log.wait(log.append(PROJECT, said.encode(), arrived_us=now_us))
         return Recovered(Engine(version, batch_size=BATCH, live=True), EntryIndex(), log.end, version, [entry], None)
-    seen = next((entry.hash for entry in reversed(recovered.versions) if entry.who == _FOLDER), None)
+    seen = next((entry.hash for entry in reversed(recovered.versions) if entry.why == FOLDER), None)
     if project is None or project.hash in (seen, recovered.version.hash):
         return recovered
     version = store.keep(project)
@@ -225,8 +225,8 @@ def _at_version_of(
         recovered.engine, recovered.entries = built.engine, built.entries
     else:
         recovered.engine.apply(version)
-    said = ProjectVersion.of(version.hash, version.name, project.contents(), rebuilt=rebuilt, who=_FOLDER)
-    recovered.versions.append(VersionEntry(log.end, version.hash, version.name, now_us, rebuilt, _FOLDER, ""))
+    said = ProjectVersion.of(version.hash, version.name, project.contents(), rebuilt=rebuilt, who=_START, why=FOLDER)
+    recovered.versions.append(VersionEntry(log.end, version.hash, version.name, now_us, rebuilt, _START, FOLDER))
     log.wait(log.append(PROJECT, said.encode(), arrived_us=now_us))
     recovered.version, recovered.position = version, log.end
     return recovered
@@ -236,6 +236,7 @@ def _watch(service: Service, outbox: Outbox) -> None:
     telemetry, desk, log, upkeep = service.telemetry, service.desk, service.log, service.upkeep
     telemetry.watch("parakh_log_durable_bytes", lambda: log.durable)
     telemetry.watch("parakh_state_bytes", lambda: desk.engine.nbytes + desk.entries.nbytes)
+    telemetry.watch("parakh_state_limit_bytes", lambda: desk.engine.project.definitions.settings.state_bytes)
     telemetry.watch("parakh_state_records", lambda: desk.engine.state.records)
     telemetry.watch("parakh_state_keys", lambda: desk.engine.state.keys)
     telemetry.watch("parakh_ids", lambda: len(desk.engine.ids))
@@ -243,8 +244,8 @@ def _watch(service: Service, outbox: Outbox) -> None:
     telemetry.watch("parakh_snapshot_position", lambda: upkeep.snapshot_position)
     telemetry.watch("parakh_snapshot_age_seconds", lambda: upkeep.snapshot_age_s)
     telemetry.watch("parakh_index_lag_bytes", lambda: log.durable - service.ledger.position)
-    telemetry.watch("parakh_outbox_pending", lambda: outbox.counts().pending)
-    telemetry.watch("parakh_outbox_dead", lambda: outbox.counts().dead)
+    telemetry.watch("parakh_outbox_pending", lambda: outbox.counts.pending)
+    telemetry.watch("parakh_outbox_dead", lambda: outbox.counts.dead)
     telemetry.watch(
         "parakh_breaker_state",
         lambda: {
