@@ -5,6 +5,7 @@ The first argument of each is the client's policy, the rest what a caller gives.
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime
 from enum import Enum
 from typing import Final, Literal, TypeVar
@@ -231,11 +232,16 @@ def refused(reply: Reply) -> Refused | Unexpected:
 def parsed(kind: type[_Value], reply: Reply) -> _Value:
     """The body of an answer; raises Unexpected where it is something else."""
     try:
-        return msgspec.json.decode(reply.body, type=kind)
+        return _decoder(kind).decode(reply.body)  # type: ignore[arg-type]  # a class can be hashed
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unexpected(
             f"the answer is not what a Parakh service says ({error}); is the base URL right, or a proxy between?"
         ) from None
+
+
+@functools.cache
+def _decoder(kind: type[_Value]) -> msgspec.json.Decoder[_Value]:
+    return msgspec.json.Decoder(kind)
 
 
 def _decision(reply: Reply) -> Decision:
