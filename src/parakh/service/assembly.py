@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -25,7 +24,7 @@ from parakh.events.decode import hash_id
 from parakh.events.definition import EventType
 from parakh.events.reasons import Reason
 from parakh.events.schema import id_salt
-from parakh.service.answers import Answer
+from parakh.service.answers import Answer, iso
 from parakh.service.changes import Changes
 from parakh.service.desk import Desk, Item
 from parakh.service.enrichment import Enrichments
@@ -264,7 +263,7 @@ class Service:
     def _label(self, line: bytes, arrived_us: int) -> bytes:
         """A label as it is kept: it names events as they are stored, and is known when it arrives unless it says."""
         stored = self.live.storing.label(line)
-        return stored if b'"known_at"' in stored else extended(stored, b'"known_at":"%s"' % _iso(arrived_us).encode())
+        return stored if b'"known_at"' in stored else extended(stored, b'"known_at":"%s"' % iso(arrived_us).encode())
 
     # -- looking things up --------------------------------------------------------------------------------------------
 
@@ -326,7 +325,7 @@ class Service:
         page = await self.ledger.query(LedgerFilter(entity=(entity, held), limit=_LAST_EVENTS))
         said = {
             "entity": entity,
-            "as_of": _iso(max(now_us, self.desk.engine.state.clock_us)),
+            "as_of": iso(max(now_us, self.desk.engine.state.clock_us)),
             "features": features,
             "events": [msgspec.Raw(item) for item in page.items],
         }
@@ -447,7 +446,3 @@ async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
         waiting.append(rest)
     for first in range(0, len(waiting), PIECE):
         yield waiting[first : first + PIECE]
-
-
-def _iso(time_us: int) -> str:
-    return datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000).isoformat()

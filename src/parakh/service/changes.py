@@ -12,7 +12,6 @@ import contextlib
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from parakh.errors import Problem as Mistake
 from parakh.project.diff import diff
 from parakh.project.project import Project
 from parakh.service import snapshots
-from parakh.service.answers import Answer
+from parakh.service.answers import Answer, iso
 from parakh.service.desk import Desk
 from parakh.service.problems import Problem, problem
 from parakh.service.queue import DeskQueue
@@ -115,7 +114,7 @@ class Changes:
                             "hash": entry.hash,
                             "name": entry.name,
                             "state": "live" if number == 0 else "past",
-                            "applied_at": _iso(entry.arrived_us),
+                            "applied_at": iso(entry.arrived_us),
                             "by": entry.who,
                             "position": entry.position,
                             "history": "rebuilt" if entry.rebuilt else "kept",
@@ -299,7 +298,3 @@ def _refused(error: ProjectError) -> Problem:
     ]
     count = len(error.problems)
     return problem("project_invalid", f"{count} mistake{'s' if count != 1 else ''}", problems=mistakes)
-
-
-def _iso(time_us: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time_us // 1_000_000)) + f".{time_us % 1_000_000:06d}Z"

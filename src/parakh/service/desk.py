@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
@@ -25,7 +26,7 @@ from parakh.events.merge import LogBatch
 from parakh.events.quarantine import Quarantine
 from parakh.events.reasons import Reason
 from parakh.expressions.strings import Strings
-from parakh.service.answers import REPLAYED, Answer, Shape, accepted_answer, answer_of, decided_answer
+from parakh.service.answers import REPLAYED, Answer, AnswerWriter, accepted_answer, answer_of, decided_answer
 from parakh.service.entry_index import EntryIndex
 from parakh.service.problems import Problem, problem, refusal
 from parakh.service.state import apply_trim, batch_of, label_batch, read_label_lines, spans
@@ -99,13 +100,13 @@ class RefusedLabel:
 class Desk:
     """An engine and its log. For one thread.
 
-    `entries` knows where the entry of each held event stands; `shapes` what the records of each version mean.
+    `entries` knows where the entry of each held event stands; `writers` make the answers of each version's records.
     """
 
     engine: Engine
     log: Log
     entries: EntryIndex
-    shapes: dict[tuple[str, str], Shape] = field(default_factory=dict)
+    writers: dict[tuple[str, str], AnswerWriter] = field(default_factory=dict)
     guard: Guarded | None = None
 
     def __post_init__(self) -> None:
@@ -113,7 +114,7 @@ class Desk:
 
     def learn_version(self, version: ProjectLike) -> None:
         """Know what the records of a version mean that decided before."""
-        if not any(hash == version.hash for hash, _ in self.shapes):
+        if not any(hash == version.hash for hash, _ in self.writers):
             definitions = version.definitions
             self._learn(
                 compile_plan(definitions, version.hash, compile_intake(definitions, Strings(), started_us=None))
@@ -121,12 +122,12 @@ class Desk:
 
     def _learn(self, plan: Plan) -> None:
         for item in plan.types:
-            self.shapes[plan.project, item.event.name] = Shape.of(item.schema)
+            self.writers[plan.project, item.event.name] = AnswerWriter(item.schema)
 
     def answer_of(self, record: bytes | memoryview) -> bytes:
         """The answer that a record of the log gives."""
         read = read_record(record)
-        return answer_of(read, self.shapes[read.project, read.event_type])
+        return answer_of(read, self.writers[read.project, read.event_type].shape)
 
     # -- events -------------------------------------------------------------------------------------------------------
 
@@ -160,14 +161,18 @@ class Desk:
         for part in decisions.parts:
             buffer, offsets = part.records(engine.strings)
             data, bounds = buffer[: offsets[-1]].tobytes(), offsets.tolist()
+            written = [data[start:end] for start, end in pairwise(bounds)]
             mine = accepted[batch.kinds[accepted] == engine.plan.by_name[part.schema.event_type].index]
             outcomes[mine] = part.judgement.outcome
-            shape = self.shapes[project, part.schema.event_type]
-            for at, number in enumerate(mine.tolist()):
+            writer = self.writers[project, part.schema.event_type]
+            told = writer.write(part, written)
+            for number, record, answer in zip(mine.tolist(), written, told):
                 item = items[number]
                 if item.decide:
-                    record = records[number] = data[bounds[at] : bounds[at + 1]]
-                    item.answer = Answer(200, decided_answer(record, shape, features=item.features))
+                    records[number] = record
+                    item.answer = Answer(
+                        200, decided_answer(record, writer.shape, features=True) if item.features else answer
+                    )
         rows = batch.rows[accepted]
         for number, row in zip(numbers, rows.tolist()):
             item = items[number]
@@ -238,7 +243,7 @@ class Desk:
         record = events.record(index)
         if record is None:
             return Answer(200, accepted_answer(name, event_id), (REPLAYED,))
-        shape = self.shapes[events.project, name]
+        shape = self.writers[events.project, name].shape
         return Answer(200, decided_answer(record, shape, features=features), (REPLAYED,))
 
     # -- labels, versions, trims --------------------------------------------------------------------------------------
