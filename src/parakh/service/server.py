@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ __all__ = ["serve"]
 
 _CONNECTIONS_WAITING = 2048
 _GONE_S = 10
+_SWITCH_S = 0.0005
 
 
 async def serve(
@@ -58,7 +60,7 @@ async def serve(
                     telemetry=service.telemetry,
                 )
                 server = uvicorn.Server(_config(HotRoute(app, service, access, limits), settings))
-                _keep_collections_short()
+                _wait_for_nothing_long()
                 on_ready(opened, access, listening.getsockname()[1])
                 await server.serve(sockets=[listening])
         finally:
@@ -105,8 +107,10 @@ def _config(app: HotRoute, settings: ServiceSettings) -> uvicorn.Config:
     )
 
 
-def _keep_collections_short() -> None:
-    """What is there now stays: a collection that walks it takes longer than a decision may."""
+def _wait_for_nothing_long() -> None:
+    """Neither for a collection that walks what stays anyway, nor for another thread's turn."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 1_000)
+    # The log's writer, when its sync is done, waits for the interpreter no longer than this.
+    sys.setswitchinterval(_SWITCH_S)

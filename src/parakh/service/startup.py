@@ -36,6 +36,7 @@ from parakh.service.snapshots import VersionEntry, find_snapshots
 from parakh.service.telemetry import Telemetry
 from parakh.service.upkeep import Upkeep
 from parakh.service.versions import LiveProject, Versions
+from parakh.service.warming import warm
 from parakh.streams.entries import PROJECT, ProjectVersion
 from parakh.streams.log import EmbeddedLog
 from parakh.streams.reader import LogReader
@@ -93,6 +94,7 @@ async def open_service(
         try:
             recovered = await asyncio.to_thread(recover, data, _reader(log), store, on_progress=on_progress)
             recovered = _at_version_of(folder, project, recovered, store, log, now_us())
+            await asyncio.to_thread(warm, recovered.version, now_us())
             async with _assembled(folder, settings, log, recovered, store, tokens, now_us, parts) as (service, outbox):
                 yield Opened(service, outbox, recovered.snapshot, time.perf_counter() - began)
         finally:
