@@ -150,7 +150,7 @@ class Tail:
         self._readers = readers
         self._types: dict[str, int] = {}
         self._columns = {name: _Growing(dtype or "<u4", room) for name, dtype in _ARRAYS.items()}
-        self._last: tuple[int, int] = (first, 0)
+        self._last: Entry | None = None
 
     @property
     def count(self) -> int:
@@ -177,8 +177,7 @@ class Tail:
             for terms, rows in found:
                 add("terms", terms)
                 add("term_rows", rows)
-            entry = batches[-1][0]
-            self._last = (entry.position, zlib.crc32(entry.payload))
+            self._last = batches[-1][0]
         self.next = next_position
 
     def rows(self) -> Rows:
@@ -204,8 +203,8 @@ class Tail:
             batches=len(rows.positions),
             terms=len(rows.terms),
             types=rows.types,
-            last=self._last[0],
-            last_check=self._last[1],
+            last=self.first if self._last is None else self._last.position,
+            last_check=0 if self._last is None else zlib.crc32(self._last.payload),
             times=_extent(rows.times),
             arrived=_extent(rows.arrived),
             max_score=float(known.max()) if known.size else None,

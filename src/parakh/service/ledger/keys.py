@@ -23,7 +23,7 @@ from parakh.events.reasons import Refused
 from parakh.expressions.types import BOOLEAN, INTEGER, STRING, TIMESTAMP, Kind, Type, money
 from parakh.features.definition import Entity
 from parakh.features.reads import key_fields
-from parakh.service.ledger.scanning import hash_spans
+from parakh.service.ledger.scanning import hash_spans, mix_in
 
 __all__ = ["KeyReader", "KeyReaders", "entity_terms", "rule_salt", "rule_term"]
 
@@ -31,8 +31,7 @@ Terms = NDArray[np.uint32]
 Value = str | int
 """A part of a key as its field holds it: a text, or the word of another type."""
 
-_MULTIPLIERS = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
-_SHIFT, _HALF = np.uint64(33), np.uint64(32)
+_HALF = np.uint64(32)
 # A key is asked for as text, whatever the type of its field is (or was, in an older version).
 _TYPES: Final = (STRING, INTEGER, BOOLEAN, TIMESTAMP, money("JPY"), money("USD"), money("KWD"), money("UYW"))
 
@@ -80,7 +79,7 @@ class KeyReader:
             known: NDArray[np.bool_] | None = None
             for name in role:
                 part, present = hashed[name]
-                hashes = _mixed(hashes ^ part)
+                hashes = mix_in(hashes, part)
                 if present is not None:
                     known = present if known is None else known & present
             terms = (hashes >> _HALF).astype(np.uint32)
@@ -155,7 +154,7 @@ def entity_terms(entity: str, key: Sequence[str]) -> Terms:
     for parts in product(*hashed):
         term = np.full(1, salt, np.uint64)
         for part in parts:
-            term = _mixed(term ^ part)
+            term = mix_in(term, np.full(1, part, np.uint64))
         found.add(int(term[0] >> _HALF))
     return np.array(sorted(found), np.uint32)
 
@@ -215,13 +214,6 @@ def _hash_texts(data: bytes, lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 def _buffer(data: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(data or b"\0", np.uint8)
-
-
-def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """`parakh.expressions.strings.mix` of many words."""
-    for multiplier in _MULTIPLIERS:
-        words = (words ^ (words >> _SHIFT)) * multiplier
-    return words ^ (words >> _SHIFT)
 
 
 def _converted(value: Any, type: Type) -> Value | None:

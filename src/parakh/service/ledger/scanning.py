@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from parakh.expressions.kernels import kernel
-from parakh.expressions.strings import hash_bytes
+from parakh.expressions.strings import hash_bytes, mix
 from parakh.expressions.types import NAN_WORD
 
-__all__ = ["hash_spans", "scan_records", "warm_up"]
+__all__ = ["hash_spans", "mix_in", "scan_records", "warm_up"]
 
 _PARTS = 18
 _SCORE, _HITS, _SHADOW_HITS, _FLAGS = 6, 9, 11, 17
@@ -29,6 +29,14 @@ def hash_spans(buffer: Any, lengths: Any, salt: Any, out: Any) -> Any:
         out[index], _ = hash_bytes(buffer, start, lengths[index], salt)
         start += lengths[index]
     return out
+
+
+@kernel
+def mix_in(hashes: Any, parts: Any) -> Any:
+    """Makes the hashes of keys those of keys with one part more; gives them back."""
+    for index in range(hashes.shape[0]):
+        hashes[index] = mix(hashes[index] ^ parts[index])
+    return hashes
 
 
 @kernel
@@ -165,6 +173,7 @@ def warm_up() -> None:
     """Compile the kernels, or load them, so that nobody waits for it later."""
     buffer = np.frombuffer(b"\0", np.uint8)
     nothing = np.empty(0, np.int64)
-    hash_spans(buffer, nothing, np.uint64(0), np.empty(0, np.uint64))
+    hashes = hash_spans(buffer, nothing, np.uint64(0), np.empty(0, np.uint64))
+    mix_in(hashes, hashes)
     flags, terms, rows = np.empty(0, np.uint8), np.empty(0, np.uint32), np.empty(0, np.uint32)
     scan_records(buffer, nothing, np.int64(0), np.uint64(0), np.empty(0, np.uint64), flags, terms, rows)
