@@ -24,7 +24,8 @@ __all__ = ["command"]
 @click.option("--seed", "-s", default=1, show_default=True, type=click.IntRange(min=0), help="Which run of the dice.")
 @click.option("--fast", is_flag=True, help="Do not slow the replay down to be watched.")
 def command(folder: Path, events: int, seed: int, fast: bool) -> int:
-    """Make up a fintech, judge its events live, tell three decisions, change a rule and see what it would have done.
+    """Make up a fintech, judge its events live, tell three decisions, change a rule and see what it would have done;
+    serve it over HTTP, kill the server in the middle, and see that nothing is lost.
 
     Nothing leaves the machine. All of it is also written as one page: FOLDER/report.html.
     """

@@ -21,6 +21,7 @@ from parakh.cli.replay import show_progress
 from parakh.cli.report.data import Story
 from parakh.cli.report.page import write
 from parakh.cli.reporting import Edit, change_of, report_of, span_of
+from parakh.cli.served import show_service
 from parakh.cli.stories import show_story
 from parakh.cli.verdicts import Facts, Judged, Verdicts
 from parakh.cli.words import money, percent, plural, short_money, thousands
@@ -40,7 +41,7 @@ TITLE = "A swipe far from home is blocked from 8,000 on, where it was from 3,000
 
 _STORIES = ("card_testing", "account_takeover", "compromised_terminal", "compromised_card", "mule")
 _WATCH_S = 14.0
-_STEPS = 5
+_STEPS = 6
 
 
 def demonstrate(folder: Path, events: int, seed: int, *, fast: bool = False) -> None:
@@ -61,6 +62,9 @@ def demonstrate(folder: Path, events: int, seed: int, *, fast: bool = False) -> 
     comparison = comparison_of(before, after, dict(facts), project.definitions.settings.currency)
     _show_change(comparison, console)
 
+    _step(5, "The same project as a service: over HTTP, and killed in the middle", console)
+    show_service(folder, shop, project, sources, console)
+
     path = folder / "report.html"
     span = span_of(before.judged(), Zone(project.definitions.settings.time_zone))
     report = report_of(
@@ -78,7 +82,7 @@ def demonstrate(folder: Path, events: int, seed: int, *, fast: bool = False) -> 
         ),
     )
     write(report, path)
-    _step(5, "All of it as one page", console)
+    _step(6, "All of it as one page", console)
     console.print(f"  {bold(cyan(clean(str(path))))}  {dim('opens in any browser, needs no network')}", "")
     console.print(f"  Your turn: copy {clean(str(shop))}, edit the copy, and see what it would have done:")
     lines = [f"parakh diff {shop} MY_COPY", *(f"--events {source.path}" for source in sources), f"--labels {labels}"]

@@ -36,7 +36,7 @@ class Policy:
     """How long a call may take with all its tries, and how it is spread: seconds throughout."""
 
     timeout_s: float = 5.0
-    tries: int = 8
+    tries: int = 200
     base_s: float = 0.05
     cap_s: float = 2.0
     clock: Callable[[], float] = time.monotonic
