@@ -56,9 +56,9 @@ class Teller:
 
 
 @asynccontextmanager
-async def telling(answer: Callable[[str, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[Teller]:
+async def telling(answer: Callable[[str, asyncio.StreamWriter], Awaitable[None]], **tls: Any) -> AsyncIterator[Teller]:
     teller = Teller(answer)
-    listener = await asyncio.start_server(teller.serve, "127.0.0.1", 0)
+    listener = await asyncio.start_server(teller.serve, "127.0.0.1", 0, **tls)
     teller.port = listener.sockets[0].getsockname()[1]
     async with listener:
         yield teller

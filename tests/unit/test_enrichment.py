@@ -6,9 +6,10 @@ import asyncio
 import gzip
 import json
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx
 import pytest
@@ -17,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parakh.decisions.definition import Definitions, Enrichment, EnrichmentColumn
+from parakh.decisions.hosts import HostError
 from parakh.errors import ProjectError
 from parakh.expressions.types import BOOLEAN, INTEGER, NUMBER, STRING, TIMESTAMP, Type, money
 from parakh.project.project import Project
-from parakh.service.addresses import guarded_client
 from parakh.service.breaker import BreakerState
 from parakh.service.enrichment import Enrichments, _Question, _Unaskable, _Unusable
 
@@ -378,13 +379,24 @@ def test_a_redirect_to_a_private_host_is_not_followed() -> None:
 
 
 def test_a_host_that_is_not_pinned_is_not_asked() -> None:
-    """The check of a project refuses it; the client does so once more."""
+    """The check of a project refuses it; what asks does so once more, for the URL and for what a name resolves to."""
+    definitions = project_asking(9)
+    with pytest.raises(HostError, match="not https"):
+        Open(
+            replace(definitions, settings=replace(definitions.settings, enrichment_hosts=("risk.example.com",))),
+            clock=time.monotonic,
+        )
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1", "10.0.0.1", "::1"]
 
     async def test() -> None:
         async with telling(always()) as server:
-            client = guarded_client(["risk.example.com"], timeout_s=1)
-            async with asking(project_asking(server.port), client=client) as enrichments:
+            definitions = project_asking(server.port, url=f"https://risk.example.com:{server.port}/{{ip}}")
+            pinned = replace(definitions.settings, enrichment_hosts=(f"risk.example.com:{server.port}",))
+            async with asking(replace(definitions, settings=pinned), resolve=resolve) as enrichments:
                 assert await enrichments.answer("payment", ASKED, 1.0) == MISSING
+                assert enrichments.counts["ip_risk"].failed == 1
             assert server.connections == 0
 
     run(test())
@@ -453,8 +465,7 @@ def question(path: str, **changed: Any) -> _Question:
     ],
 )
 def test_a_value_is_one_part_of_the_url_whatever_is_in_it(event: dict[str, Any], path: str | None) -> None:
-    url = question("/{ip}").url(event)
-    assert url == (path and f"http://127.0.0.1:9{path}")
+    assert question("/{ip}").target(event) == path
 
 
 @pytest.mark.parametrize(
@@ -462,7 +473,7 @@ def test_a_value_is_one_part_of_the_url_whatever_is_in_it(event: dict[str, Any],
 )
 def test_a_value_that_leads_elsewhere_is_not_asked_with(event: dict[str, Any]) -> None:
     with pytest.raises(_Unaskable):
-        question("/a/{ip}?x=1").url(event)
+        question("/a/{ip}?x=1").target(event)
 
     async def test() -> None:
         async with telling(always()) as server, asking(project_asking(server.port, path="/a/{ip}?b=c")) as enrichments:
@@ -474,7 +485,7 @@ def test_a_value_that_leads_elsewhere_is_not_asked_with(event: dict[str, Any]) -
 
 def test_two_values_together_do_not_lead_elsewhere_either() -> None:
     with pytest.raises(_Unaskable):
-        question("/a/{ip}{payment_id}/b").url({"ip": ".", "payment_id": "."})
+        question("/a/{ip}{payment_id}/b").target({"ip": ".", "payment_id": "."})
 
 
 @pytest.mark.parametrize(
@@ -495,7 +506,7 @@ def test_two_values_together_do_not_lead_elsewhere_either() -> None:
 )
 def test_a_value_has_one_form_however_it_was_written(field: str, value: Any, text: str) -> None:
     key = "how" if field == "online" else field
-    assert question(f"/{{{field}}}").url({key: value}) == f"http://127.0.0.1:9/{text}"
+    assert question(f"/{{{field}}}").target({key: value}) == f"/{text}"
 
 
 def test_a_field_that_is_unknown_leaves_nothing_to_ask_and_nothing_missing() -> None:
@@ -511,17 +522,14 @@ def test_a_field_that_is_unknown_leaves_nothing_to_ask_and_nothing_missing() -> 
 @given(st.dictionaries(st.sampled_from(["ip", "payment_id"]), st.text(max_size=30), min_size=2, max_size=2))
 @settings(max_examples=300, deadline=None)
 def test_what_a_server_reads_is_what_the_event_said(event: dict[str, str]) -> None:
-    from urllib.parse import parse_qs, unquote, urlsplit
-
     try:
-        url = question("/v/{ip}/end?id={payment_id}&last=1").url(event)
+        target = question("/v/{ip}/end?id={payment_id}&last=1").target(event)
     except _Unaskable:
         assert event["ip"] in (".", "..") or any(0xD800 <= ord(sign) < 0xE000 for sign in "".join(event.values()))
         return
-    assert url is not None
-    sent = httpx.URL(url)
-    assert sent.host == "127.0.0.1"
-    path, query = urlsplit(sent.raw_path.decode()).path, urlsplit(sent.raw_path.decode()).query
+    assert target is not None
+    assert httpx.URL(f"https://a.com{target}").raw_path.decode() == target, "another reader leaves it as it is"
+    path, query = urlsplit(target).path, urlsplit(target).query
     assert path.startswith("/v/")
     assert path.endswith("/end")
     assert path.count("/") == 3

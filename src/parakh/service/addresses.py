@@ -21,7 +21,8 @@ import httpx
 
 from parakh.decisions.hosts import Address, HostError, Origin, Pin, is_public, origin_of, pins_of, vetted
 
-__all__ = ["HostError", "Origin", "RefusedError", "Resolve", "guarded_client", "is_public", "origin_of", "vetted"]
+__all__ = ["HostError", "Origin", "RefusedError", "Resolve", "UnreachableError", "Vetting", "guarded_client",
+           "is_public", "origin_of", "trusted", "vetted"]  # fmt: skip
 
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # they log URLs and headers, which carry values of events
@@ -31,6 +32,11 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _RESOLVERS = 4
 """Threads that wait for name servers, for each client: a hung one holds up no other work of the process."""
+
+
+def trusted() -> ssl.SSLContext:
+    """The certificates that are trusted for outgoing calls."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class RefusedError(httpx.ConnectError):
@@ -66,6 +72,10 @@ def guarded_client(
     )
 
 
+class UnreachableError(OSError):
+    """A host without an address that may be connected to."""
+
+
 class _GuardedTransport(httpx.AsyncHTTPTransport):
     """httpx's transport over a pool whose connections are made by `_VettedNetwork`."""
 
@@ -80,9 +90,9 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
         # Not super().__init__: all it does is to make a pool, and that of httpx takes no network backend.
         self._pins = pins
         self._public = public
-        self._network = _VettedNetwork(pins, public, resolve)
+        self._network = _VettedNetwork(Vetting(pins, public=public, resolve=resolve))
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=verify or httpx.create_ssl_context(trust_env=False),
+            ssl_context=verify or trusted(),
             max_connections=connections,
             max_keepalive_connections=connections,
             keepalive_expiry=30.0,
@@ -102,14 +112,52 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
         self._network.close()
 
 
-class _VettedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that were vetted after the name was resolved, never to a name."""
+class Vetting:
+    """Names resolved to the addresses that may be connected to."""
 
-    def __init__(self, pins: tuple[Pin, ...], public: bool, resolve: Resolve | None) -> None:
+    def __init__(self, pins: Sequence[Pin], *, public: bool = False, resolve: Resolve | None = None) -> None:
         self._pins = pins
         self._public = public
         self._resolve = resolve or self._ask
         self._threads = ThreadPoolExecutor(_RESOLVERS, "resolve")
+
+    async def addresses(self, host: str, port: int) -> list[Address]:
+        """The addresses of a host that may be connected to, the preferred first. Raises UnreachableError."""
+        host = host.lower()
+        pin = next((pin for pin in self._pins if pin.covers(host, port)), None)
+        if pin is None and not self._public:
+            raise UnreachableError("the host is not pinned")
+        try:
+            found = [ip_address(host)]
+        except ValueError:
+            try:
+                found = [ip_address(text) for text in await self._resolve(host, port)]
+            except (OSError, ValueError):
+                raise UnreachableError("the name cannot be resolved") from None
+        may = pin.admits if pin is not None else is_public
+        admitted = [address for address in found if may(address)]
+        if not admitted:
+            raise UnreachableError("the name has no address that may be connected to")
+        return admitted
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _ask(self, host: str, port: int) -> list[str]:
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._threads, _addresses, host, port)
+        return list(dict.fromkeys(found))
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+class _VettedNetwork(httpcore.AsyncNetworkBackend):
+    """Connects to addresses that were vetted after the name was resolved, never to a name."""
+
+    def __init__(self, vetting: Vetting) -> None:
+        self._vetting = vetting
         self._inner = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -122,9 +170,11 @@ class _VettedNetwork(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         try:
             async with asyncio.timeout(timeout):
-                addresses = await self._vetted(host.lower(), port)
+                addresses = await self._vetting.addresses(host, port)
         except TimeoutError:
             raise httpcore.ConnectTimeout("the name was not resolved in time") from None
+        except UnreachableError as error:
+            raise httpcore.ConnectError(str(error)) from None
         failure: Exception | None = None
         for address in addresses:
             try:
@@ -142,31 +192,4 @@ class _VettedNetwork(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _vetted(self, host: str, port: int) -> list[Address]:
-        """The addresses of a host that may be connected to. Raises httpcore.ConnectError where there is none."""
-        pin = next((pin for pin in self._pins if pin.covers(host, port)), None)
-        if pin is None and not self._public:
-            raise httpcore.ConnectError("the host is not pinned")
-        try:
-            addresses = [ip_address(host)]
-        except ValueError:
-            try:
-                addresses = [ip_address(text) for text in await self._resolve(host, port)]
-            except (OSError, ValueError, UnicodeError):
-                raise httpcore.ConnectError("the name cannot be resolved") from None
-        may = pin.admits if pin is not None else is_public
-        admitted = [address for address in addresses if may(address)]
-        if not admitted:
-            raise httpcore.ConnectError("the name has no address that may be connected to")
-        return admitted
-
-    async def _ask(self, host: str, port: int) -> list[str]:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, _addresses, host, port)
-        return list(dict.fromkeys(found))
-
-
-def _addresses(host: str, port: int) -> list[str]:
-    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        self._vetting.close()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
+import re
+import ssl
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -17,16 +19,16 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
 from parakh.decisions.definition import Definitions, Enrichment, EnrichmentColumn
 from parakh.decisions.enrichments import FROM_ENVIRONMENT, template_of
+from parakh.decisions.hosts import pins_of, vetted
 from parakh.errors import Problem, ProjectError
 from parakh.events.convert import convert, find_path, parse_json
 from parakh.events.definition import EventType, Field
 from parakh.events.reasons import Reason, Refused
 from parakh.expressions.types import Kind, Type
-from parakh.service.addresses import guarded_client
+from parakh.service.addresses import Resolve, Vetting, trusted
+from parakh.service.asking import Asker
 from parakh.service.breaker import Breaker, Clock
 
 __all__ = ["EnrichmentCounts", "Enrichments"]
@@ -34,9 +36,10 @@ __all__ = ["EnrichmentCounts", "Enrichments"]
 _FLIGHTS = 64  # calls under way at once, for each enrichment
 _CACHED = 10_000  # answers kept, for each enrichment
 _BODY_BYTES = 64 * 1024
-_URL_LENGTH = 4_096
+_TARGET_LENGTH = 4_096
 _TEXT_LENGTH = 1_024
 _MOMENT_S = 0.005
+_ORIGIN = re.compile(r"https?://[^/?]*")
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 Values = dict[str, Any]
@@ -68,8 +71,8 @@ class Enrichments:
 
     For one event loop; `aclose` it when another version has taken over.
 
-    `clock` is monotonic, in seconds; `client` is one of `guarded_client`, made here where there is none. Raises
-    ProjectError where a header's variable is missing in the environment.
+    `clock` is monotonic, in seconds; `resolve` and `verify` stand in for the system's name servers and trusted
+    certificates. Raises ProjectError where a header's variable is missing in the environment.
     """
 
     def __init__(
@@ -77,23 +80,24 @@ class Enrichments:
         definitions: Definitions,
         *,
         clock: Clock,
-        client: httpx.AsyncClient | None = None,
+        resolve: Resolve | None = None,
+        verify: ssl.SSLContext | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._by_type: dict[str, tuple[_Caller, ...]] = {}
-        self._client = client
+        self._vetting: Vetting | None = None
         if not definitions.enrichments:
             return
-        if client is None:
-            longest_us = max(item.timeout_us for item in definitions.enrichments)
-            connections = _FLIGHTS * len(definitions.enrichments)
-            client = guarded_client(
-                definitions.settings.enrichment_hosts, timeout_s=longest_us / 1e6, connections=connections
-            )
-            self._client = client
+        pins = pins_of(definitions.settings.enrichment_hosts)
+        self._vetting = Vetting(pins, resolve=resolve)
         for item in definitions.enrichments:
             question = _Question(item, definitions.event_type(item.event_type))
-            caller = _Caller(item, question, _headers(item, environment), client, clock)
+            origin = vetted(question.origin, pins)
+            if origin.scheme == "https" and verify is None:
+                verify = trusted()
+            headers = _headers(item, environment)
+            asker = Asker(origin, self._vetting, headers=headers, body_bytes=_BODY_BYTES, verify=verify)
+            caller = _Caller(item, question, asker, clock)
             self._by_type[item.event_type] = (*self._by_type.get(item.event_type, ()), caller)
 
     @property
@@ -131,8 +135,8 @@ class Enrichments:
         """Give up what is under way, and close the connections."""
         for caller in self._callers():
             await caller.aclose()
-        if self._client is not None:
-            await self._client.aclose()
+        if self._vetting is not None:
+            self._vetting.close()
 
     def _callers(self) -> Iterator[_Caller]:
         return (caller for callers in self._by_type.values() for caller in callers)
@@ -153,8 +157,7 @@ class _Caller:
 
     enrichment: Enrichment
     question: _Question
-    headers: dict[str, str]
-    client: httpx.AsyncClient
+    asker: Asker
     clock: Clock
     counts: EnrichmentCounts = field(default_factory=EnrichmentCounts)
     breaker: Breaker = field(init=False)
@@ -172,21 +175,21 @@ class _Caller:
 
     async def answer(self, event: Mapping[str, Any], budget_s: float) -> _Answer:
         try:
-            url = self.question.url(event)
+            target = self.question.target(event)
         except _Unaskable:
             self.counts.unasked += 1
             return self._missing
-        if url is None:
+        if target is None:
             self.counts.unasked += 1
             return _NOTHING_TO_ASK
-        values = self._cached(url)
+        values = self._cached(target)
         if values is not None:
             self.counts.cached += 1
             return _Answer(values, False)
         if budget_s <= 0:
             self.counts.hurried += 1
             return self._missing
-        flight = self._flight(url)
+        flight = self._flight(target)
         if flight is None:
             return self._missing
         # Not cancelled with this event: others may wait for it, and its answer serves the next one. It keeps its own
@@ -199,19 +202,19 @@ class _Caller:
         values = None if flight.cancelled() else flight.result()
         return self._missing if values is None else _Answer(values, False)
 
-    def _cached(self, url: str) -> Values | None:
-        held = self._cache.get(url)
+    def _cached(self, target: str) -> Values | None:
+        held = self._cache.get(target)
         if held is None:
             return None
         if self.clock() >= held[0]:
-            del self._cache[url]
+            del self._cache[target]
             return None
-        self._cache.move_to_end(url)
+        self._cache.move_to_end(target)
         return held[1]
 
-    def _flight(self, url: str) -> asyncio.Task[Values | None] | None:
+    def _flight(self, target: str) -> asyncio.Task[Values | None] | None:
         """The call that is under way for a URL, or a new one; None where there can be none now."""
-        flight = self._flights.get(url)
+        flight = self._flights.get(target)
         if flight is not None:
             self.counts.joined += 1
             return flight
@@ -223,19 +226,19 @@ class _Caller:
             self.counts.broken += 1
             return None
         self.counts.asked += 1
-        flight = asyncio.create_task(self._fly(url, ticket))
-        self._flights[url] = flight
-        flight.add_done_callback(lambda _: self._flights.pop(url, None))
+        flight = asyncio.create_task(self._fly(target, ticket))
+        self._flights[target] = flight
+        flight.add_done_callback(lambda _: self._flights.pop(target, None))
         return flight
 
-    async def _fly(self, url: str, ticket: int) -> Values | None:
+    async def _fly(self, target: str, ticket: int) -> Values | None:
         """One call, whole: its answer, or None; the breaker learns of it, and the cache."""
         succeeded = False
         try:
             async with asyncio.timeout(self.enrichment.timeout_us / 1e6):
-                values = self.question.read(await self._body(url))
+                values = self.question.read(await self._body(target))
             succeeded = True
-        except (TimeoutError, httpx.TimeoutException):
+        except TimeoutError:
             self.counts.timed_out += 1
             return None
         except Exception:  # whatever the network and its libraries raise: the event is decided without an answer
@@ -245,27 +248,23 @@ class _Caller:
             (self.breaker.succeeded if succeeded else self.breaker.failed)(ticket)
         self.counts.answered += 1
         if self.enrichment.cache_us:
-            self._cache[url] = (self.clock() + self.enrichment.cache_us / 1e6, values)
+            self._cache[target] = (self.clock() + self.enrichment.cache_us / 1e6, values)
             if len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
         return values
 
-    async def _body(self, url: str) -> bytes:
-        async with self.client.stream("GET", url, headers=self.headers) as response:
-            if response.status_code != 200 or response.headers.get("content-encoding", "identity") != "identity":
-                raise _Unusable
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > _BODY_BYTES:
-                    raise _Unusable
-        return bytes(body)
+    async def _body(self, target: str) -> bytes:
+        reply = await self.asker.get(target)
+        if reply.status != 200 or reply.encoding not in ("", "identity"):
+            raise _Unusable
+        return reply.body
 
     async def aclose(self) -> None:
         flights = list(self._flights.values())
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
+        self.asker.close()
 
 
 class _Unaskable(Exception):
@@ -281,15 +280,17 @@ class _Question:
 
     def __init__(self, enrichment: Enrichment, event: EventType) -> None:
         self._pieces: list[tuple[str, Field]] = []
-        end = 0
+        begin = _ORIGIN.match(enrichment.url)
+        end = begin.end() if begin else 0
+        self.origin = enrichment.url[:end]
         for hole in template_of(enrichment.url):
             self._pieces.append((enrichment.url[end : hole.start], event.field(hole.field)))
             end = hole.end
         self._rest = enrichment.url[end:]
         self._columns = enrichment.columns
 
-    def url(self, event: Mapping[str, Any]) -> str | None:
-        """The URL; None where a value that it asks with is NULL. Raises _Unaskable."""
+    def target(self, event: Mapping[str, Any]) -> str | None:
+        """The path and query of the URL; None where a value that it asks with is NULL. Raises _Unaskable."""
         parts: list[str] = []
         for text, item in self._pieces:
             source = item.source or item.name
@@ -300,11 +301,13 @@ class _Question:
                 parts += (text, quote(_text(value, item.type), safe=""))
             except Refused:
                 raise _Unaskable from None  # the event will be refused for the same reason
-        url = "".join((*parts, self._rest))
-        path = url.partition("?")[0].split("/")
-        if len(url) > _URL_LENGTH or "." in path or ".." in path:  # a path that would lead elsewhere
+        target = "".join((*parts, self._rest))
+        if not target.startswith("/"):
+            target = f"/{target}"
+        path = target.partition("?")[0].split("/")
+        if len(target) > _TARGET_LENGTH or "." in path or ".." in path:  # a path that would lead elsewhere
             raise _Unaskable
-        return url
+        return target
 
     def read(self, body: bytes) -> Values:
         """The columns of an answer. Raises _Unusable where it is not what was declared.
