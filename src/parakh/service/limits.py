@@ -31,6 +31,8 @@ BODY_TIMEOUT_S: Final = 30.0
 """How long a body, or a batch's next part, may take to arrive."""
 STEP_BYTES: Final = 64 * 2**10
 """Unpacked at once."""
+PACKED_BYTES: Final = 4 * 2**10
+"""Fed to the unpacker at once: what is packed too well is noticed after so little of it."""
 HIGHEST_RATIO: Final = 100
 """How many times larger than packed a compressed batch may be; NDJSON packs 10 to 30 times."""
 RETRY_OVERLOADED_S: Final = 1.0
@@ -272,30 +274,32 @@ async def _unpacked(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
     taken = made = 0
     begun = False
-    async for part in parts:
-        taken += len(part)
-        while part:
-            if unpacker.eof:
-                unpacker, begun = zlib.decompressobj(zlib.MAX_WBITS | 16), False
-            try:
-                step = unpacker.decompress(part, STEP_BYTES)
-            except zlib.error:
-                raise Refusal(problem("bad_request", "the body is not gzip, as Content-Encoding says")) from None
-            begun = True
-            part = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
-            made += len(step)
-            if made > HIGHEST_RATIO * taken + STEP_BYTES:
-                raise Refusal(
-                    problem(
-                        "body_too_large",
-                        f"the body unpacks to more than {HIGHEST_RATIO} times its size",
-                        hint="send it as it is",
-                    )
-                )
-            if step:
-                yield step
+    async for whole in parts:
+        for start in range(0, len(whole), PACKED_BYTES):
+            part = whole[start : start + PACKED_BYTES]
+            taken += len(part)
+            while part:
+                if unpacker.eof:
+                    unpacker, begun = zlib.decompressobj(zlib.MAX_WBITS | 16), False
+                try:
+                    step = unpacker.decompress(part, STEP_BYTES)
+                except zlib.error:
+                    raise Refusal(problem("bad_request", "the body is not gzip, as Content-Encoding says")) from None
+                begun = True
+                part = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+                made += len(step)
+                if made > HIGHEST_RATIO * taken + STEP_BYTES:
+                    raise Refusal(_a_bomb())
+                if step:
+                    yield step
+                    await asyncio.sleep(0)  # a part that came at once may be much work: others go in between
     if begun and not unpacker.eof:
         raise Refusal(problem("bad_request", "the gzip body ends before it is whole"))
+
+
+def _a_bomb() -> Problem:
+    said = f"the body unpacks to more than {HIGHEST_RATIO} times its size"
+    return problem("body_too_large", said, hint="send it as it is")
 
 
 def _too_large(limit: int) -> Problem:
