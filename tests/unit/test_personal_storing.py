@@ -158,6 +158,10 @@ def test_a_key_that_is_a_card_number_becomes_a_token() -> None:
     assert made.key("account", "a1") == "a1"
 
 
+def test_what_no_field_takes_is_left_empty() -> None:
+    assert stored(f'{{"points":{{"x": "{CARD}"}},"note":["{CARD}"]}}', TOKEN) == '{"note":[],"points":[]}'
+
+
 def test_other_types_are_left() -> None:
     assert json.loads(stored(f'{{"points":{CARD},"amount":"{CARD}"}}')) == {"points": int(CARD), "amount": CARD}
 
