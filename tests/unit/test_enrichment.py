@@ -23,7 +23,7 @@ from parakh.errors import ProjectError
 from parakh.expressions.types import BOOLEAN, INTEGER, NUMBER, STRING, TIMESTAMP, Type, money
 from parakh.project.project import Project
 from parakh.service.breaker import BreakerState
-from parakh.service.enrichment import Enrichments, _Question, _Unaskable, _Unusable
+from parakh.service.enrichment import Enrichments, _Question, _Unaskable, _Unusable, check_environment
 
 ASKED = {"payment_id": "p1", "paid_at": "2026-01-01T10:00:00Z", "ip": "1.2.3.4", "amount": 12.5}
 FOUND = {"~ip_risk": {"risk": 0.7, "country": "IN"}}
@@ -402,14 +402,17 @@ def test_a_host_that_is_not_pinned_is_not_asked() -> None:
     run(test())
 
 
-def test_closing_gives_up_what_is_under_way() -> None:
+@pytest.mark.parametrize(("after_s", "expected"), [(0.2, (FOUND, False)), (30.0, MISSING)])
+def test_closing_lets_end_what_is_under_way(after_s: float, expected: tuple[dict[str, Any], bool]) -> None:
     async def test() -> None:
-        async with telling(always(after_s=30)) as server:
-            enrichments = asking(project_asking(server.port, timeout_us=9_000_000))
+        async with telling(always(after_s=after_s)) as server:
+            enrichments = asking(project_asking(server.port, timeout_us=1_500_000))
             waiting = asyncio.create_task(enrichments.answer("payment", ASKED, 9.0))
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
+            begun = time.perf_counter()
             await enrichments.aclose()
-            assert await waiting == MISSING
+            assert time.perf_counter() - begun < 5
+            assert await waiting == expected
 
     run(test())
 
@@ -430,6 +433,9 @@ def test_a_secret_that_is_missing_or_no_header_is_said_without_its_value(secret:
     environment = {} if secret is None else {"RISK": secret}
     with pytest.raises(ProjectError, match="RISK of the environment") as caught:
         asking(definitions, environment=environment)
+    with pytest.raises(ProjectError, match="RISK of the environment"):
+        check_environment(definitions, environment)
+    check_environment(definitions, {"RISK": "token"})
     assert "Evil" not in str(caught.value)
 
 

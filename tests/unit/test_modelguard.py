@@ -60,7 +60,7 @@ def frame(rows: int = 8) -> NDArray[np.int64]:
 
 
 def total(x: Floats) -> Floats:
-    return x.sum(axis=1)
+    return np.asarray(x.sum(axis=1))
 
 
 @pytest.fixture

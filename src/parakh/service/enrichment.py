@@ -31,7 +31,7 @@ from parakh.service.addresses import Resolve, Vetting, trusted
 from parakh.service.asking import Asker
 from parakh.service.breaker import Breaker, Clock
 
-__all__ = ["EnrichmentCounts", "Enrichments"]
+__all__ = ["EnrichmentCounts", "Enrichments", "check_environment"]
 
 _FLIGHTS = 64  # calls under way at once, for each enrichment
 _CACHED = 10_000  # answers kept, for each enrichment
@@ -64,6 +64,12 @@ class EnrichmentCounts:
     def __iter__(self) -> Iterator[tuple[str, int]]:
         """(what, how many), in this order."""
         return ((item.name, getattr(self, item.name)) for item in fields(self))
+
+
+def check_environment(definitions: Definitions, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise ProjectError where a header's variable is missing: before a version takes over, not after."""
+    for item in definitions.enrichments:
+        _headers(item, environment)
 
 
 class Enrichments:
@@ -132,9 +138,11 @@ class Enrichments:
         return added, any(found.missing for found in answers)
 
     async def aclose(self) -> None:
-        """Give up what is under way, and close the connections."""
-        for caller in self._callers():
-            await caller.aclose()
+        """Let end what is under way, which its timeout bounds, and close the connections.
+
+        Events that were on their way when another version took over are so answered by the version that they asked.
+        """
+        await asyncio.gather(*(caller.aclose() for caller in self._callers()))
         if self._vetting is not None:
             self._vetting.close()
 
@@ -199,7 +207,7 @@ class _Caller:
         if not done:
             self.counts.hurried += 1
             return self._missing
-        values = None if flight.cancelled() else flight.result()
+        values = None if flight.cancelled() else flight.result()  # cancelled with its loop
         return self._missing if values is None else _Answer(values, False)
 
     def _cached(self, target: str) -> Values | None:
@@ -260,10 +268,8 @@ class _Caller:
         return reply.body
 
     async def aclose(self) -> None:
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        if self._flights:
+            await asyncio.wait(self._flights.values())
         self.asker.close()
 
 
