@@ -275,7 +275,8 @@ def _exception(error: BaseException) -> dict[str, Any]:
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
         told["cause"] = _error(cause)
-    places, own = [], []
+    places: list[str] = []
+    own: list[int] = []
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
