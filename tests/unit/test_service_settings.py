@@ -8,6 +8,7 @@ import pytest
 
 from parakh.errors import Problem, ProjectError
 from parakh.project.keys import Flag, Length, Size
+from parakh.service.problems import CODES
 from parakh.service.settings import SETTINGS, ServiceSettings, rate_per_s, read_service_settings
 
 NOTHING: dict[str, str] = {}
@@ -139,3 +140,16 @@ def test_what_is_no_rate(text: str) -> None:
 def test_a_file_that_is_none_is_told_and_nothing_breaks(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "service.toml").write_bytes(content)
     assert problems_of(tmp_path)
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "access.md"
+
+
+def test_the_page_on_access_has_every_setting_and_every_code() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for setting in SETTINGS:
+        name = "-" if setting.secret else f"`{setting.dotted}`"
+        assert f"| {name} | `{setting.variable}` | {setting.description} |" in text
+    table = text.partition("## Problems")[2]
+    for code, (status, _) in CODES.items():
+        assert any(line.startswith(f"| {status} |") and f"`{code}`" in line for line in table.splitlines()), code
