@@ -26,6 +26,7 @@ from parakh.project.project import Project
 from parakh.service import snapshots
 from parakh.service.answers import Answer, iso
 from parakh.service.desk import Desk
+from parakh.service.enrichment import check_environment
 from parakh.service.problems import Problem, problem
 from parakh.service.queue import DeskQueue
 from parakh.service.recovery import BATCH, built_name, catch_up
@@ -159,6 +160,7 @@ class Changes:
                 else:
                     project = await asyncio.to_thread(self._read, files)
                     live = await asyncio.to_thread(self.store.keep, project)
+                check_environment(live.original.definitions)
             except ProjectError as error:
                 return _refused(error)
             except ParakhError as error:

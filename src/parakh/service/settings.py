@@ -193,7 +193,7 @@ SETTINGS: Final = (
         "Requests of a key that has no rate of its own; no limit by default.",
     ),
     Setting("limits", "in_flight", "in_flight", _COUNT, "Requests at once; the next is turned away.", 1, 100_000),
-    Setting("log", "segment", "segment_bytes", Size(), "The size of a segment's file.", _MB, 4 * _GB),
+    Setting("log", "segment", "segment_bytes", Size(), "The size of a segment's file.", 2**16, 4 * _GB),
     Setting(
         "log",
         "keep",

@@ -78,7 +78,7 @@ async def open_service(
         for name in ("log", "snapshots", "building", "projects", "index"):
             (data / name).mkdir(mode=0o700, exist_ok=True)
         project = Project.load(folder) if folder is not None else None
-        key = open_token_key(data)
+        key = open_token_key(data, make=not any((data / "log").glob("*.log")))
         if key.master_made:
             _log.warning("a master key was made beside the data; keep it elsewhere, or give PARAKH_MASTER_KEY")
         tokens = key.tokens()
