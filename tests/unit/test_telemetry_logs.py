@@ -73,7 +73,7 @@ def _everything(canary: object) -> None:
     except OSError as raised:
         log.failed("event", raised, error=raised)
         logging.getLogger("parakh.test").exception("event %s", canary)
-    for name in ("parakh.test", "uvicorn.error", "uvicorn.access", "asyncio", "httpx", "anything"):
+    for name in ("parakh.test", "parakh.log", "uvicorn.error", "uvicorn.access", "asyncio", "httpx", "anything"):
         logger = logging.getLogger(name)
         logger.error(canary)
         logger.error("%s", canary)
@@ -81,6 +81,7 @@ def _everything(canary: object) -> None:
         logger.error("%d %d", canary)  # cannot be formatted
         logger.error(f"a {canary}", exc_info=error, stack_info=True, extra={"card": canary, "parakh_fields": canary})
         logger.error("event", extra={"parakh_fields": {"name": canary, "card": canary}})
+        logger.error("the log cannot be written", extra={"error": canary, "file": canary, "card": canary})
         logger.error(error)
     logging.getLogger("uvicorn.access").error('%s - "%s %s HTTP/%s" %d', canary, canary, canary, canary, canary)
     logging.getLogger("uvicorn.error").info("Uvicorn running on %s://%s:%d (Press CTRL+C to quit)", *[canary] * 3)
@@ -237,6 +238,27 @@ def test_the_templates_are_those_of_the_uvicorn_that_is_installed() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in Path(uvicorn.__file__).parent.rglob("*.py"))
     missing = [template for template in logs._UVICORN if template.rstrip("\n") not in text]
     assert not missing
+
+
+def test_the_embedded_log_is_understood_by_exactly_what_it_says(stream: io.StringIO) -> None:
+    tree = ast.parse((SERVICE.parent / "streams" / "log.py").read_text(encoding="utf-8"))
+    said = [
+        node.args[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "_logger"
+    ]
+    assert {text.value for text in said if isinstance(text, ast.Constant)} == logs._EMBEDDED_LOG
+    assert all(isinstance(text, ast.Constant) for text in said)
+    configure(True, stream=stream)
+    logger = logging.getLogger("parakh.log")
+    logger.error("the disk is full; nothing is acknowledged until there is room")
+    logger.error("the log cannot be written", extra={"error": "OSError"})
+    full, failed = _lines(stream)
+    assert full["event"] == "the disk is full; nothing is acknowledged until there is room"
+    assert (failed["event"], failed["error"]) == ("the log cannot be written", "OSError")
 
 
 def test_the_access_log_is_off_until_asked_for_and_never_has_the_path(stream: io.StringIO) -> None:

@@ -128,6 +128,16 @@ _UVICORN: Final = {
 }
 """What uvicorn says: the template, the event's name and the names of its arguments."""
 
+_EMBEDDED_LOG: Final = frozenset(
+    {
+        "the end of the log was torn; it was never acknowledged, and is put aside",
+        "the log cannot be written",
+        "the disk is full; nothing is acknowledged until there is room",
+        "there is room on the disk again",
+    }
+)
+"""What the log in `parakh.streams` says, which stands below the service and so cannot use a `Log`."""
+
 
 class Log:
     """Writes events of one part of the service. An event is named by a literal of the code that logs it; another text,
@@ -255,6 +265,8 @@ def _event_of(record: logging.LogRecord) -> tuple[str, Mapping[str, object]]:
     template = record.msg
     if isinstance(fields, _Fields):
         return str(template), fields
+    if record.name == "parakh.log" and isinstance(template, str) and template in _EMBEDDED_LOG:
+        return template, {name: vars(record)[name] for name in ("position", "bytes", "error") if name in vars(record)}
     arguments = record.args if isinstance(record.args, tuple) else ()
     if record.name == "uvicorn.access" and len(arguments) == 5:
         return "request", {"method": arguments[1] if arguments[1] in _METHODS else "other", "status": arguments[4]}
