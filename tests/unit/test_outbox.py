@@ -6,6 +6,7 @@ import asyncio
 import json
 import stat
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -170,25 +171,26 @@ def test_retry_after_is_honoured(path: Path, header: str) -> None:
 
 
 def test_due_first_is_sent_first(path: Path) -> None:
-    """Messages that fail at different times are sent again in the order in which they come due."""
+    """The older message has failed twice and waits for longer than the younger, which failed once."""
 
     async def story() -> None:
         log, clock = ListLog(), Clock()
         async with receiving() as receiver, running(made(path, log, clock, [receiver.host], in_flight=1)) as outbox:
             receiver.reply = lambda headers: (500, {})
             await outbox.subscribe(asked(receiver.url))
-            log.append(decision(1), decision(2))
+            log.append(decision(1))
+            await until(lambda: outbox.counts.failed == 1)
+            clock.advance(6)
+            outbox.wake()
             await until(lambda: outbox.counts.failed == 2)
-            clock.advance(1)
+            log.append(decision(2))
+            await until(lambda: outbox.counts.failed == 3)
             receiver.reply = lambda headers: (204, {})
-            log.append(decision(3))
-            await receiver.wait_for(3)
-            first, second, third = receiver.ids
             clock.advance(3_600)
-            log.append(decision(4))  # new, but the others have been due for longer
-            await receiver.wait_for(6)
-            assert third not in receiver.ids[3:]
-            assert set(receiver.ids[3:5]) == {first, second}
+            outbox.wake()
+            await until(lambda: outbox.counts.delivered == 2)
+            older, _, younger = receiver.ids[:3]
+            assert receiver.ids[3:] == [younger, older]
 
     go(story())
 
@@ -249,6 +251,56 @@ def test_too_much_that_waits_stays_in_the_log(path: Path, monkeypatch: pytest.Mo
             await until(lambda: outbox.counts.delivered == 60)
             assert outbox.counts.lag_bytes == 0
             assert len(set(receiver.ids)) == 60
+
+    go(story())
+
+
+def test_more_than_a_page_is_read_on(path: Path) -> None:
+    async def story() -> None:
+        log, clock = ListLog(), Clock()
+        async with receiving() as receiver, running(made(path, log, clock, [receiver.host])) as outbox:
+            await outbox.subscribe(asked(receiver.url))
+            log.append(*(decision(n) for n in range(200)))
+            await until(lambda: outbox.counts.delivered == 200)
+            assert len(set(receiver.ids)) == len(receiver.ids) == 200
+
+    go(story())
+
+
+def test_a_retry_comes_when_it_is_due_after_a_restart(path: Path) -> None:
+    async def story() -> None:
+        log, clock = ListLog(), Clock()
+        async with receiving() as receiver:
+            receiver.reply = lambda headers: (500, {})
+            async with running(made(path, log, clock, [receiver.host])) as outbox:
+                await outbox.subscribe(asked(receiver.url))
+                log.append(decision(1))
+                await until(lambda: outbox.counts.failed == 1)
+            receiver.reply = lambda headers: (204, {})
+            async with running(made(path, log, clock, [receiver.host])) as outbox:
+                await asyncio.sleep(0.1)
+                assert len(receiver.got) == 1
+                clock.advance(6)
+                outbox.wake()
+                await until(lambda: outbox.counts.delivered == 1)
+                assert len(set(receiver.ids)) == 1
+
+    go(story())
+
+
+def test_who_pauses_during_a_try_has_the_last_word(path: Path) -> None:
+    async def story() -> None:
+        log, clock = ListLog(), Clock()
+        async with receiving() as receiver, running(made(path, log, clock, [receiver.host])) as outbox:
+            item, _ = await outbox.subscribe(asked(receiver.url))
+            stale = outbox.subscription(item.id)
+            assert stale is not None
+            await outbox.pause(item.id)
+            # The sender writes what it made of the subscription as it was before the pause.
+            await outbox._call(outbox._deliveries.record, [], [replace(stale, failures=1)])
+            held = outbox.subscription(item.id)
+            assert held is not None
+            assert (held.state, held.failures) == (State.PAUSED, 1)
 
     go(story())
 

@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (subscription, due_us, seq) WHERE state = 0;
 CREATE INDEX IF NOT EXISTS deliveries_shown ON deliveries (subscription, state, seq);
-CREATE INDEX IF NOT EXISTS deliveries_done ON deliveries (state, finished_us) WHERE state > 0;
+CREATE INDEX IF NOT EXISTS deliveries_done ON deliveries (state, finished_us) WHERE finished_us IS NOT NULL;
 """
 
 
