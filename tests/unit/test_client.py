@@ -165,7 +165,7 @@ def test_nobody_there(kind: Kind) -> None:
     with serving([]) as server:
         pass
     with pytest.raises(Unreachable, match="is the service running"):
-        kind.run(server.url, decide, timeout=0.3)
+        kind.run(server.url, decide, timeout=2.0)
 
 
 @each_kind

@@ -95,7 +95,8 @@ def test_a_call_keeps_its_deadline_its_tries_and_its_bytes(
     assert 1 <= len(world.tries) <= most
     assert len(world.waits) == len(world.tries) - 1
     assert len({request for request, _ in world.tries}) == 1, "the same bytes under the same id, on every try"
-    assert all(seconds > 0 for _, seconds in world.tries), "no try without time to be answered in"
+    enough = 0.03 * timeout_s
+    assert all(seconds >= enough for _, seconds in world.tries), "no try without time to be answered in"
     assert all(0 <= wait <= policy.timeout_s for wait in world.waits)
     *passed, last = world.came
     assert all(_may_pass(told) for told in passed), "what settles the matter ends the call"

@@ -27,8 +27,8 @@ PASSING = frozenset({429, 502, 503, 504})
 
 _SHARE = 0.75
 """Of the time that is left a try may take so much, so that one that hangs leaves time for another."""
-_SHORTEST_S = 0.002
-"""With less time than this left no try is worth its packets."""
+_LEAST_SHARE = 0.05
+"""With less of the deadline left than this no try is begun: it would be cut off, and hide what the ones before told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +73,16 @@ class Budget:
     def pause_s(self, asked_s: float | None) -> float | None:
         """How long to wait before the next try; None where there is no time or no try left."""
         left = self.left_s
-        if self.tries >= self.policy.tries or left < _SHORTEST_S:
+        least = _LEAST_SHARE * self.policy.timeout_s
+        if self.tries >= self.policy.tries or left < 2 * least:
             return None
         limit = min(self.policy.cap_s, self.policy.base_s * 2.0 ** min(self.tries - 1, 30))
         pause = self.policy.chance() * min(limit, left / 2)
         if asked_s is not None:
             # What was asked for is a bound from below: chance comes on top, where there is room.
-            if asked_s > left - _SHORTEST_S:
+            if asked_s > left - least:
                 return None
-            pause = min(asked_s + pause, left - _SHORTEST_S)
+            pause = min(asked_s + pause, left - least)
         return pause
 
 
@@ -90,6 +91,7 @@ def ask(request: Request, budget: Budget) -> Plan[Reply]:
 
     Raises Unreachable, TimedOut, Overloaded or ServerFailed where there is none in time.
     """
+    before: Reply | Failure | None = None
     while True:
         told: Reply | Failure = yield Send(request, budget.next_try_s())
         if isinstance(told, Reply) and told.status not in PASSING:
@@ -97,7 +99,8 @@ def ask(request: Request, budget: Budget) -> Plan[Reply]:
         asked_s = retry_after_s(told, budget.policy.today) if isinstance(told, Reply) else None
         pause_s = budget.pause_s(asked_s)
         if pause_s is None:
-            raise given_up(told, budget, asked_s)
+            raise given_up(told, budget, asked_s, before)
+        before = told
         yield Wait(pause_s)
 
 
@@ -117,14 +120,22 @@ def retry_after_s(reply: Reply, today: Callable[[], datetime]) -> float | None:
     return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - today()).total_seconds())
 
 
-def given_up(told: Reply | Failure, budget: Budget, asked_s: float | None = None) -> ClientError:
-    """The error of a call that is over without an answer; `told` is what its last try came to."""
+def given_up(
+    told: Reply | Failure, budget: Budget, asked_s: float | None = None, before: Reply | Failure | None = None
+) -> ClientError:
+    """The error of a call that is over without an answer: `told` is what its last try came to, `before` the one before.
+
+    >>> refused = Failure("unreachable", "connection refused")
+    >>> given_up(Failure("timed_out", "nothing came"), Budget(Policy(clock=lambda: 0.0)), before=refused).args[0][:79]
+    'no answer after 1 try in 0 s (nothing came, after connection refused); the even'
+    """
     tries = f"{budget.tries} tries" if budget.tries > 1 else "1 try"
     spent = f"{tries} in {budget.policy.timeout_s - max(0.0, budget.left_s):.3g} s"
     if isinstance(told, Failure):
         again = "the event may have been decided: send it again under the same id, or ask for its decision"
         if told.kind == "timed_out":
-            return TimedOut(f"no answer after {spent} ({told.detail}); {again}")
+            earlier = f", after {_words(before)}" if before is not None and _words(before) != told.detail else ""
+            return TimedOut(f"no answer after {spent} ({told.detail}{earlier}); {again}")
         if told.kind == "broken":
             return Unreachable(f"the connection broke before the answer, after {spent} ({told.detail}); {again}")
         return Unreachable(f"no connection after {spent} ({told.detail}); is the service running at this address?")
@@ -134,3 +145,7 @@ def given_up(told: Reply | Failure, budget: Budget, asked_s: float | None = None
     if told.status in (429, 503):
         return Overloaded(problem, context, asked_s)
     return ServerFailed(problem, context)
+
+
+def _words(told: Reply | Failure) -> str:
+    return told.detail if isinstance(told, Failure) else f"HTTP {told.status}"
