@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.results import RESULTS, Results, Row, Table, keep_section, machine, say
 from benchmarks.run import BUSY, HEADING
-from benchmarks.service import restarts, snapshots
+from benchmarks.service import disk, restarts, snapshots
 from benchmarks.service.payments import Payments, batches, singles
 from benchmarks.service.prepared import Requests
 from benchmarks.service.runs import Bench, Load, Run, middle, spread
@@ -49,10 +49,23 @@ class Scale:
     replayed: int  # events read back and replayed into state
     log_mb: float  # R8
     keys: int
+    snapshot_rounds: int
+    snapshot_s: float  # a run: long enough for one to be written
 
 
-FULL = Scale(rounds=3, seconds=8.0, history=200_000, replayed=1_000_000, log_mb=100, keys=200_000)
-QUICK = Scale(rounds=3, seconds=1.2, history=10_000, replayed=50_000, log_mb=10, keys=20_000)
+FULL = Scale(
+    rounds=3,
+    seconds=8.0,
+    history=200_000,
+    replayed=1_000_000,
+    log_mb=100,
+    keys=200_000,
+    snapshot_rounds=3,
+    snapshot_s=10.0,
+)
+QUICK = Scale(
+    rounds=3, seconds=1.2, history=10_000, replayed=50_000, log_mb=10, keys=20_000, snapshot_rounds=1, snapshot_s=5.0
+)
 
 Start = Callable[[Path, dict[str, str]], Server]
 """A service on a data directory under settings, started and not waited for."""
@@ -67,6 +80,7 @@ def over_http(results: Results, scale: Scale, start: Start) -> None:
     """The measurements against a service that `start` starts."""
     with tempfile.TemporaryDirectory(prefix="parakh-bench-") as folder:
         bench = Bench(Path(folder))
+        syncs = [disk.sync_ms(bench.folder)]
         payments = Payments.of()
         with ExitStack() as stack:
             nothing = stack.enter_context(noop(bench.folder))
@@ -74,13 +88,21 @@ def over_http(results: Results, scale: Scale, start: Start) -> None:
             say(f"the service is ready after {real.ready():.1f} s; {scale.history:,} payments of history")
             restarts.fill(bench, real, payments, scale.history, rate=DENSITY)
             _one_by_one(results, bench, nothing, real, payments, scale)
+            syncs.append(disk.sync_ms(bench.folder))
             _batches(results, bench, real, payments, scale)
             results.add(Row("service, memory after all that", f"{real.memory_mb():,.0f} MB"))
         snapshots.measure(
-            results, bench, start, bench.folder / "data", payments, rounds=scale.rounds, seconds=scale.seconds
+            results,
+            bench,
+            start,
+            bench.folder / "data",
+            payments,
+            rounds=scale.snapshot_rounds,
+            seconds=scale.snapshot_s,
         )
         restarts.measure(results, bench, start, events=scale.replayed, log_mb=scale.log_mb, keys=scale.keys)
-        _report_checks(results, bench)
+        syncs.append(disk.sync_ms(bench.folder))
+        _report_checks(results, bench, syncs)
 
 
 # -- one by one -------------------------------------------------------------------------------------------------------
@@ -232,13 +254,17 @@ def _interleaved(payments: Payments, load: Load) -> tuple[Requests, Requests]:
     return singles(lines[::step]), batches([line for row, line in enumerate(lines) if row % step], BATCH)
 
 
-def _report_checks(results: Results, bench: Bench) -> None:
+def _report_checks(results: Results, bench: Bench, syncs: list[tuple[float, float]]) -> None:
     results.add(
         Row(
             "answers checked",
             f"{bench.answered:,} events; {bench.failed:,} requests failed",
             "none failed",
             1.0 if not bench.failed else 0.0,
+        ),
+        Row(
+            "one record written and synced (fdatasync), p50 and p99",
+            "; ".join(f"{p50:.2f} and {p99:.2f} ms" for p50, p99 in syncs) + " (begin, middle, end)",
         ),
         Row("time stolen by the host", f"{middle(bench.stolen):.1%}, at most {max(bench.stolen):.1%} in a run"),
     )

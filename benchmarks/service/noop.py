@@ -47,7 +47,7 @@ async def app(
 def config(port: int) -> uvicorn.Config:
     """One process on uvloop and httptools, with no log of requests."""
     return uvicorn.Config(
-        app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", ws="none", lifespan="off",
+        app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", backlog=2048, ws="none", lifespan="off",
         access_log=False, log_level="warning", server_header=False, date_header=False,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.service.prepared import Requests, post
 from benchmarks.workload import EVENTS, SECOND_US, START_US, Workload, ndjson, workload
 
-__all__ = ["BATCH_PATH", "ID_BYTES", "SINGLE_PATH", "Payments", "batches", "many_keys", "singles"]
+__all__ = ["BATCH_PATH", "ID_BYTES", "SINGLE_PATH", "Payments", "batches", "many_keys", "numbered", "singles"]
 
 SINGLE_PATH = "/v1/decisions/payment"
 BATCH_PATH = "/v1/decisions/payment:batch"
@@ -48,13 +48,13 @@ class Payments:
             times,
             *(getattr(self.held, name)[rows] for name in ("card", "device", "merchant", "country", "amount_minor")),
         )
-        lines = [_numbered(line, self.taken + row) for row, line in enumerate(ndjson(piece))]
+        lines = [numbered(line, self.taken + row) for row, line in enumerate(ndjson(piece))]
         self.taken += count
         self.now_us += int(count * step) + 1
         return lines
 
 
-def _numbered(line: bytes, number: int) -> bytes:
+def numbered(line: bytes, number: int) -> bytes:
     """A line under another id of the same width: letters before the digits begin again after each 10 million."""
     return line[: _ID.start] + b"pay%c%07d" % (b"-abcdefghij"[number // 10**7], number % 10**7) + line[_ID.stop : -1]
 

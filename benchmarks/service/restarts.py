@@ -56,12 +56,18 @@ def measure(
     )
     say(f"starting again: {events:,} events replayed")
     took = _again(table, bench, start, "workload", Payments.of(), events)
-    results.add(Row.at_most(f"{events:,} events read back and replayed into state", took, 15 * events / 1e6, "s"))
+    results.add(_within(f"{events:,} events read back and replayed into state", took, 15, whole=events >= 1_000_000))
     say(f"starting again: {keys:,} keys and {log_mb:.0f} MB of log")
     count = int(log_mb * 1e6 / _bytes_an_event(table))
     took = _again(table, bench, start, f"{keys:,} keys", many_keys(count, keys), count)
-    results.add(Row.at_most(f"ready with {keys:,} keys and {log_mb:.0f} MB of log (R8)", took, 10, "s"))
+    what = f"ready with {keys:,} keys and {log_mb:.0f} MB of log (R8)"
+    results.add(_within(what, took, 10, whole=keys >= 200_000 and log_mb >= 100))
     results.tables.append(table)
+
+
+def _within(what: str, took_s: float, target_s: float, *, whole: bool) -> Row:
+    """A time against its target, which is that of the whole amount: a smaller one has none."""
+    return Row.at_most(what, took_s, target_s, "s") if whole else Row(what, f"{took_s:.2f} s")
 
 
 def _bytes_an_event(table: Table) -> float:
@@ -85,11 +91,11 @@ def _again(
     with start(data, SNAPSHOTS_OFF) as server:
         ready_s = server.ready(within_s=_WITHIN_S)
         memory_mb = server.memory_mb()
-    replay_s = max(1e-3, ready_s - empty_s)
+    replay_s = ready_s - empty_s
     table.rows.append(
         (
             name, f"{events:,}", f"{length / 1e6:,.0f}", f"{length / events:,.0f}", f"{ready_s:.2f}", f"{empty_s:.2f}",
-            f"{events / replay_s:,.0f}", f"{memory_mb:,.0f}",
+            f"{events / replay_s:,.0f}" if replay_s > 0.5 else "", f"{memory_mb:,.0f}",
         )
     )  # fmt: skip
     return ready_s

@@ -60,6 +60,10 @@ class Server:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
 
+    def children(self) -> int:
+        """How many processes it has running beside it."""
+        return len(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split())
+
     def said(self) -> str:
         """The end of what it wrote."""
         return self.output.read_bytes()[-4_000:].decode(errors="replace")
