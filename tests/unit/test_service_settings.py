@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from parakh.errors import Problem, ProjectError
-from parakh.project.keys import Flag, Length, Size
+from parakh.project.keys import Length, Size
 from parakh.service.problems import CODES
 from parakh.service.settings import SETTINGS, ServiceSettings, rate_per_s, read_service_settings
 
@@ -60,7 +60,7 @@ def test_each_setting_is_read_alike_from_file_environment_and_command_line(setti
         text, beside = str(tmp_path / "there.pem"), {"PARAKH_TLS_CERTIFICATE": str(tmp_path / "there.pem")}
         beside["PARAKH_TLS_KEY"] = beside["PARAKH_TLS_CERTIFICATE"]
     else:
-        by_shape = {Size: "2MB", Length: "7d", Flag: "true"}
+        by_shape = {Size: "2MB", Length: "7d"}
         text, beside = SAMPLES.get(setting.dotted) or by_shape.get(type(setting.shape), "7"), {}
         if setting.dotted == "webhooks.timeout":
             text = "3s"
@@ -71,7 +71,7 @@ def test_each_setting_is_read_alike_from_file_environment_and_command_line(setti
     assert by_option != read_service_settings(tmp_path, environment=NOTHING)
     if setting.secret:
         return
-    quoted = text if text.isdigit() or isinstance(setting.shape, Flag) else f'"{text}"'
+    quoted = text if text.isdigit() else f'"{text}"'
     header = f"[{setting.table}]\n" if setting.table else ""
     (tmp_path / "service.toml").write_text(f"{header}{setting.name} = {quoted}\n")
     assert read_service_settings(tmp_path, environment=beside) == by_option

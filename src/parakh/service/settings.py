@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from parakh.errors import Problem, ProjectError
-from parakh.project.keys import Flag, Key, Length, Shape, Size, Text
+from parakh.project.keys import Key, Length, Shape, Size, Text
 from parakh.project.lengths import length_text, size_text
 from parakh.project.reading import MISSING, Reading
 from parakh.project.settings_file import read_tables
@@ -102,12 +102,11 @@ class SnapshotSettings:
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """Deliveries: time for an answer, tries before the dead letters, how many run at once, and private addresses."""
+    """Deliveries: time for an answer, tries before the dead letters, and how many run at once."""
 
     timeout_us: int = 10_000_000
     attempts: int = 12
     in_flight: int = 16
-    allow_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +207,6 @@ SETTINGS: Final = (
     Setting("webhooks", "timeout", "timeout_us", Length(), "How long a receiver may take.", 1_000, 600 * _SECOND),
     Setting("webhooks", "attempts", "attempts", _COUNT, "Tries before a delivery is a dead letter.", 1, 1_000),
     Setting("webhooks", "in_flight", "in_flight", _COUNT, "Deliveries at once.", 1, 1_000),
-    Setting("webhooks", "allow_private", "allow_private", Flag(), "Whether private addresses may be called."),
 )
 """Every setting there is."""
 
