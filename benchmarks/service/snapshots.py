@@ -33,8 +33,8 @@ def measure(
 ) -> None:
     """Single requests at 1,000/s against a service with the history in `data`; it is started again for each run.
 
-    A first snapshot is written beforehand: it reads the whole log, those that follow go on from it, as in a service that
-    has run for a while.
+    A first snapshot is written beforehand: it reads the whole log, those that follow go on from it, as in a service
+    that has run for a while.
     """
     _first(bench, start, data, payments)
     found: dict[bool, list[Run]] = {False: [], True: []}
