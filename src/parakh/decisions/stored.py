@@ -13,17 +13,21 @@ from dataclasses import dataclass, field, replace
 from parakh.decisions.definition import Definitions
 from parakh.decisions.names import Names
 from parakh.decisions.personal import feature_tokens, personal_names, reads_personal, told_apart
-from parakh.events.definition import EventType, Field
+from parakh.events.definition import ROW_ID, EventType, Field
 from parakh.expressions.parse import parse
 from parakh.expressions.syntax import Call, In, Literal, Name, Syntax
 from parakh.expressions.types import BOOLEAN, STRING
 from parakh.features.definition import Entity, FeatureDefinition
 from parakh.rules.definition import LookupTable, Rule, TableRow, ValueList
 
-__all__ = ["DEGRADED_KEY", "DERIVED_KEY", "sealed", "stored_definitions"]
+__all__ = ["DEGRADED_KEY", "DERIVED_KEY", "ROW_KEY", "sealed", "stored_definitions"]
 
 DERIVED_KEY = "~derived"
 """The key of a stored event under which derived values stand that were computed before fields were treated."""
+
+ROW_KEY = "~id"
+"""The key of the id that the service gives to an event of a type without one (`id: row`): it is stored with the event,
+since the number of a row differs after a restart, and with every body that was refused."""
 
 DEGRADED_KEY = "~degraded"
 """The key that is true where an enrichment that the project needs did not answer in time."""
@@ -49,19 +53,20 @@ def stored_definitions(definitions: Definitions, tokenise: _Tokenise) -> Definit
 
     Dropped fields are gone; tokenised and masked ones are plain texts. A derived value that reads a personal field is a
     field read from `~derived`. The columns of an event type's enrichments are fields `NAME.column`, read from `~NAME`,
-    and `~degraded` is one (`enrichments` is empty: nothing is left to ask). What was compared with a tokenised field -
-    literals, IN lists, lists and tables - is tokenised; a list or table that is also read by other fields is there
-    twice. One that nothing reads any more is left out, so that the engine holds no text of it. A rule over event types
-    of which not all treat a field alike becomes several of its name. Rules that are changed have no tests.
+    and `~degraded` is one (`enrichments` is empty: nothing is left to ask). A type without an id has its `~id` for one.
+    What was compared with a tokenised field - literals, IN lists, lists and tables - is tokenised; a list or table that
+    is also read by other fields is there twice. One that nothing reads any more is left out, so that the engine holds
+    no text of it. A rule over event types of which not all treat a field alike becomes several of its name. Rules that are
+    changed have no tests.
 
-    Definitions without personal fields and enrichments are given back as they are.
+    Definitions without personal fields and enrichments, all of whose events have ids, are given back as they are.
 
     >>> from parakh.decisions.samples import sample_project
     >>> definitions = sample_project().definitions
     >>> stored_definitions(definitions, str.upper) is definitions
     True
     """
-    treated = any(item.personal for event in definitions.events for item in event.fields)
+    treated = any(event.id == ROW_ID or any(item.personal for item in event.fields) for event in definitions.events)
     if not treated and not definitions.enrichments:
         return definitions
     return _Storing(definitions, tokenise).definitions()
@@ -151,6 +156,9 @@ class _Storing:
         ]
         if asked:
             fields.append(Field(name=DEGRADED_KEY, type=BOOLEAN, source=DEGRADED_KEY))
+        if event.id == ROW_ID:
+            fields.append(Field(name=ROW_KEY, type=STRING, source=ROW_KEY))
+            event = replace(event, id=ROW_KEY)
         if len(fields) == len(event.fields) and not kinds:
             return event
         derive = tuple((name, text) for name, text in event.derive if name not in before)

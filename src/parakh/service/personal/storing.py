@@ -8,6 +8,7 @@ out: what nobody reads is not kept. Declared texts that are not treated lose the
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,10 +17,10 @@ from typing import Any
 import msgspec
 
 from parakh.decisions.definition import Definitions
-from parakh.decisions.stored import sealed
+from parakh.decisions.stored import ROW_KEY, sealed
 from parakh.errors import ParakhError
 from parakh.events.convert import convert, find_path, parse_json
-from parakh.events.definition import EventType
+from parakh.events.definition import ROW_ID, EventType
 from parakh.events.reasons import Reason, Refused
 from parakh.expressions.types import STRING, Kind, Type
 from parakh.features.definition import Entity
@@ -91,7 +92,8 @@ class _Shape:
 class Storing:
     """Makes stored bodies of the events of a project. For one thread at a time.
 
-    `tokenise` gives the token of a text (`Tokens.of`); the definitions are the project's own.
+    `tokenise` gives the token of a text (`Tokens.of`); the definitions are the project's own. `new_id` makes the id of
+    an event of a type that has none: each body is another event there.
 
     >>> from parakh.events.definition import Field
     >>> from parakh.decisions.definition import Settings
@@ -105,8 +107,15 @@ class Storing:
     '{"id":"p1","at":"2026-01-01","card":"••••••••••••1111","amount":5.10}'
     """
 
-    def __init__(self, definitions: Definitions, tokenise: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        definitions: Definitions,
+        tokenise: Callable[[str], str],
+        *,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(16),
+    ) -> None:
         self._tokenise = tokenise
+        self._new_id = new_id
         self._entities = {item.name: item for item in definitions.entities}
         self._events = {item.name: item for item in definitions.events}
         self._shapes = {item.name: self._shape(definitions, item) for item in definitions.events}
@@ -142,13 +151,13 @@ class Storing:
         personal. Raises ReservedKey where a key of it begins with ~.
         """
         shape = self._shapes[event_type]
-        stored = self._stored(shape, body)
+        stored = self._identified(shape, self._stored(shape, body))
         return stored if shape.sealing is None else extended(stored, shape.sealing.members([body])[0])
 
     def store_all(self, event_type: str, bodies: Sequence[bytes]) -> list[bytes]:
         """The stored bodies of many events: `store` of each, but what is derived is computed for all at once."""
         shape = self._shapes[event_type]
-        stored = [self._stored(shape, body) for body in bodies]
+        stored = [self._identified(shape, self._stored(shape, body)) for body in bodies]
         if shape.sealing is None:
             return stored
         return [extended(body, member) for body, member in zip(stored, shape.sealing.members(bodies))]
@@ -187,6 +196,12 @@ class Storing:
             held["value"] = mask_card_numbers(held["value"])
         parts = [_encode(name) + b":" + _json(item) for name, item in held.items()]
         return b"{" + b",".join([*parts, *([b'"~":NaN'] if constants else [])]) + b"}"
+
+    def _identified(self, shape: _Shape, stored: bytes) -> bytes:
+        """A stored body with the id that its event has none of."""
+        if shape.event.id != ROW_ID:
+            return stored
+        return extended(stored, b'"%s":"%s"' % (ROW_KEY.encode(), self._new_id().encode()))
 
     # -- one body -----------------------------------------------------------------------------------------------------
 
@@ -303,7 +318,7 @@ class Storing:
         columns = _columns(event, _key_names(event, self._entities))
         names = {column.source: f"at_{number}" for number, column in enumerate(columns)}
         nested = any(len(column.path) > 1 for column in columns)
-        plain = not nested and all(column.kind is None for column in columns)
+        plain = not nested and event.id != ROW_ID and all(column.kind is None for column in columns)
         return _Shape(
             event=event,
             columns=columns,
