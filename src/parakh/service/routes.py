@@ -5,9 +5,11 @@ A handler reads what came, within its limits, and passes the service's answer on
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
@@ -15,6 +17,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from fastapi import Request
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -29,6 +32,8 @@ __all__ = ["PUBLIC", "ROUTES", "Handler", "Route", "Routed", "Service", "as_resp
 MOST_PARAMETERS: Final = 50
 MOST_FILES: Final = 5_000
 LONGEST_PATH: Final = 500
+MOST_AHEAD: Final = 64 * 2**20
+"""How much of a batch is kept while its caller does not read the answers yet."""
 PUBLIC: Final = ""
 """The scope of what anybody may have."""
 
@@ -112,6 +117,14 @@ class Routed:
         return body
 
 
+class _Anything(PathConvertor):
+    """The rest of an address, with line breaks: Starlette's own stops before one, and would name another event."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("path", _Anything())
+
 Handler = Callable[[Routed], Awaitable[Answer | Problem | Response]]
 
 
@@ -137,9 +150,10 @@ async def _decide_batch(routed: Routed) -> Response:
     """Lines in, lines out. What is wrong before the first line is out has a status; later it is the last line."""
     features = routed.features()
     chunks = _charged(routed, routed.limits.stream_body(routed.request.receive, routed.request.scope["headers"]))
-    lines = routed.service.decide_lines(routed.path("event_type"), chunks, features)
+    body = _Ahead(chunks, min(routed.limits.settings.batch_bytes, MOST_AHEAD))
+    lines = routed.service.decide_lines(routed.path("event_type"), body.chunks(), features)
     first = await anext(lines, b"")
-    return _Lines(_rest(first, lines))
+    return _Lines(_rest(first, lines), body)
 
 
 async def _charged(routed: Routed, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -153,6 +167,69 @@ async def _charged(routed: Routed, chunks: AsyncIterator[bytes]) -> AsyncIterato
         yield chunk
 
 
+class _Ahead:
+    """A body that can be read ahead while its answers cannot be sent: many callers send all before they read anything,
+    and would wait for the service as it waits for them. At most `most` bytes are kept.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes], most: int) -> None:
+        self._chunks = chunks
+        self._most = most
+        self._held: deque[bytes] = deque()
+        self._size = 0
+        self._ended: BaseException | None = None
+        self._wanted = False
+        self._reading: asyncio.Task[None] | None = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body's parts; for one reader, who does not read while `during` runs."""
+        while True:
+            if not self._held and self._reading is not None:
+                await self._reading
+                self._reading = None
+            if self._held:
+                part = self._held.popleft()
+                self._size -= len(part)
+            elif self._ended is not None:
+                if isinstance(self._ended, StopAsyncIteration):
+                    return
+                raise self._ended
+            else:
+                next_part = await anext(self._chunks, None)
+                if next_part is None:
+                    return
+                part = next_part
+            yield part
+
+    async def during(self, sending: Awaitable[None]) -> None:
+        """Send something; while it cannot be sent, read."""
+        task = asyncio.ensure_future(sending)
+        await asyncio.sleep(0)
+        if not task.done() and self._ended is None:
+            self._wanted = True
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._read())
+        try:
+            await task
+        finally:
+            self._wanted = False
+
+    async def close(self) -> None:
+        """Read no more."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _read(self) -> None:
+        try:
+            while self._wanted and self._size < self._most:
+                part = await anext(self._chunks)
+                self._held.append(part)
+                self._size += len(part)
+        except Exception as error:  # the reader of `chunks` meets it
+            self._ended = error
+
+
 class _Lines(Response):
     """Lines that are sent as they come.
 
@@ -160,16 +237,20 @@ class _Lines(Response):
     of it, as it listens for the caller to leave.
     """
 
-    def __init__(self, lines: AsyncIterator[bytes]) -> None:
+    def __init__(self, lines: AsyncIterator[bytes], body: _Ahead) -> None:
         self.status_code = 200
         self.background = None
         self._lines = lines
+        self._body = body
         self.raw_headers = [(b"content-type", NDJSON)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for line in self._lines:
-            await send({"type": "http.response.body", "body": line, "more_body": True})
+        try:
+            async for line in self._lines:
+                await self._body.during(send({"type": "http.response.body", "body": line, "more_body": True}))
+        finally:
+            await self._body.close()
         await send({"type": "http.response.body", "body": b""})
 
 
