@@ -74,7 +74,7 @@ class HotRoute:
         if service.too_busy():
             service.telemetry.shed()
             return problem("overloaded", "what is asked now would be answered too late", retry_after_s=1)
-        message = await receive()
+        message = await limits.first_part(receive)
         body: bytes = message.get("body", b"")
         if message.get("more_body") or len(body) > limits.settings.event_bytes or _is_encoded(scope["headers"]):
             first = [message]

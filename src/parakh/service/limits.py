@@ -119,6 +119,14 @@ class Limits:
             raise Refusal(_too_slow()) from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    async def first_part(self, receive: Receive) -> MutableMapping[str, Any]:
+        """The first message of a body, which has to come in time. Raises Refusal."""
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                return await receive()
+        except TimeoutError:
+            raise Refusal(_too_slow()) from None
+
     async def stream_body(self, receive: Receive, headers: Headers) -> AsyncIterator[bytes]:
         """A batch's body in parts as they come, unpacked where it is gzip. Raises Refusal, also in the middle.
 

@@ -14,6 +14,7 @@ import uvicorn
 from parakh.errors import ParakhError
 from parakh.service.access import Access
 from parakh.service.app import create_app
+from parakh.service.connections import Connection, spare_files
 from parakh.service.hot import HotRoute
 from parakh.service.limits import Limits
 from parakh.service.recovery import Progress
@@ -46,6 +47,7 @@ async def serve(
                 f"without API keys the service listens on this machine alone, not on {settings.host}: make a key first "
                 f"(parakh key create {settings.data} --name ... --scope decide)"
             )
+        spare_files()
         listening = _listen(settings)
         try:
             async with open_service(folder, settings, on_progress=on_progress) as opened:
@@ -89,7 +91,7 @@ def _config(app: HotRoute, settings: ServiceSettings) -> uvicorn.Config:
     tls = settings.tls
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="on",
         log_config=None,
