@@ -6,6 +6,7 @@ Everything runs on one event loop. What is told to a caller is durable; what is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from parakh.service.changes import Changes
 from parakh.service.desk import Desk, Item
 from parakh.service.enrichment import Enrichments
 from parakh.service.ledger import BadCursor, BadFilter, Ledger, LedgerFilter
+from parakh.service.limits import check_keys
 from parakh.service.modelguard import ModelGuard
 from parakh.service.personal.storing import ReservedKey, Storing, extended
 from parakh.service.problems import Problem, problem, refusal
@@ -94,7 +96,10 @@ class Service:
         except ReservedKey:
             return problem("reserved_key")
         if self.live.enrichments.asks(event_type):
+            live = self.live
             stored = await self._enriched(event_type, body, stored)
+            if live is not self.live:  # another version has come meanwhile: it stores otherwise, and asks others
+                return await self._one(event_type, body, decide=decide, features=features)
         item = Item(self.live.types[event_type], stored, decide, features)
         return (await self.queue.put(item))[0]
 
@@ -130,7 +135,7 @@ class Service:
         try:
             given = _decode(body)
             kept = _decode(stored)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return stored  # the desk refuses it
         if not isinstance(given, dict) or not isinstance(kept, dict):
             return stored
@@ -205,14 +210,20 @@ class Service:
                 task.cancel()
 
     async def _piece(self, event_type: str, lines: Sequence[bytes], decide: bool, features: bool) -> list[Told]:
+        if event_type not in self.live.types:  # a version without it has come since the batch began
+            return [self._no_type()] * len(lines)
         if self.live.enrichments.asks(event_type):
-            ones = (self._one(event_type, line, decide=decide, features=features) for line in lines)
+            ones = (self._line(event_type, line, decide=decide, features=features) for line in lines)
             return list(await asyncio.gather(*ones))
         told: list[Told | None] = [None] * len(lines)
         items: list[Item] = []
         places: list[int] = []
         index = self.live.types[event_type]
         for place, line in enumerate(lines):
+            refused = check_keys(line)
+            if refused is not None:
+                told[place] = refused
+                continue
             try:
                 items.append(Item(index, self._stored(event_type, line), decide, features))
                 places.append(place)
@@ -222,6 +233,9 @@ class Service:
             for place, answer in zip(places, await self.queue.put_piece(items)):
                 told[place] = answer
         return [answer for answer in told if answer is not None]
+
+    async def _line(self, event_type: str, line: bytes, *, decide: bool, features: bool) -> Told:
+        return check_keys(line) or await self._one(event_type, line, decide=decide, features=features)
 
     # -- events and labels --------------------------------------------------------------------------------------------
 
@@ -313,10 +327,11 @@ class Service:
     async def entity(self, entity: str, key: str) -> Told:
         """What is known of one key: its features now, and its last events. A joined key is a JSON array of texts."""
         now_us = self.queue.arrived_us()
-        try:
-            parts = msgspec.json.decode(key, type=tuple[str, ...]) if key.startswith("[") else (key,)
-        except msgspec.DecodeError:
-            parts = (key,)
+        parts: tuple[str, ...] = (key,)
+        if key.startswith("["):
+            with contextlib.suppress(msgspec.DecodeError, RecursionError):
+                given = msgspec.json.decode(key, type=tuple[str, ...])
+                parts = given if len(given) > 1 else parts
         held = self._state_key(entity, parts)
         try:
             features = peek(self.desk.engine, entity, held, now_us)
@@ -427,7 +442,7 @@ def _lines_of(body: bytes) -> list[bytes]:
     if len(lines) > 1:
         try:
             _decode(lines[0])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return [body]
     return lines or [body]
 
