@@ -27,6 +27,7 @@ from parakh.service import snapshots
 from parakh.service.answers import Answer, iso
 from parakh.service.desk import Desk
 from parakh.service.enrichment import check_environment
+from parakh.service.logs import get_log
 from parakh.service.problems import Problem, problem
 from parakh.service.queue import DeskQueue
 from parakh.service.recovery import BATCH, built_name, catch_up
@@ -46,6 +47,7 @@ FOLDER = "folder"
 _NEARLY = 1 << 20
 _MOST_MISTAKES = 100
 _encode = msgspec.json.Encoder().encode
+_log = get_log("changes")
 Told = Answer | Problem
 
 
@@ -251,6 +253,10 @@ class Changes:
             self.on_rebuilt()
         except (ParakhError, OSError) as error:
             building.failed = str(error)
+        except Exception as error:
+            # A mistake of ours: it may quote what an event carried. Another version can be applied all the same.
+            building.failed = f"a mistake of the service's own ({type(error).__name__})"
+            _log.failed("build_failed", error, hash=building.version.hash)
         finally:
             if building.failed:
                 shutil.rmtree(self._folder(building), ignore_errors=True)

@@ -16,8 +16,8 @@ class EntryIndex:
 
     >>> index = EntryIndex()
     >>> index.add(0, 0); index.add(3, 900); index.add(4, 1500)
-    >>> index.find(2), index.find(3), index.find(9), index.rows_before(1500)
-    (0, 900, 1500, 4)
+    >>> index.find(2), index.find(3), index.find(9), index.rows_before(1500, 10), index.rows_before(1501, 10)
+    (0, 900, 1500, 4, 10)
     """
 
     __slots__ = ("_count", "_table")
@@ -44,10 +44,10 @@ class EntryIndex:
         """The position of the entry of the event in a row."""
         return int(self._table[np.searchsorted(self._table[: self._count, 0], row, side="right") - 1, 1])
 
-    def rows_before(self, position: int) -> int:
-        """How many rows are held of entries before a position, where an entry stands."""
+    def rows_before(self, position: int, held: int) -> int:
+        """How many of the `held` rows are of entries before a position."""
         at = int(np.searchsorted(self._table[: self._count, 1], position))
-        return int(self._table[at, 0]) if at < self._count else int(self._table[at - 1, 0]) if at else 0
+        return int(self._table[at, 0]) if at < self._count else held
 
     def forget(self, rows: int) -> None:
         """Leave out the entries of the first `rows` rows; the others move down."""

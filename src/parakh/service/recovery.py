@@ -149,7 +149,7 @@ def _built(version: LiveProject, data: Path, log: LogReader, until: int) -> Stat
         return None
     try:
         manifest: Manifest = snapshots.read_manifest(folder)
-        if manifest.position > until or manifest.project != version.hash:
+        if not log.starts[0] <= manifest.position <= until or manifest.project != version.hash:
             return None
         engine, entries = snapshots.restore(manifest, version, batch_size=BATCH, live=True)
     except DamagedSnapshot:

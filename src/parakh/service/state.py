@@ -146,6 +146,6 @@ def label_batch(rows: LabelRows) -> LogBatch:
 
 def apply_trim(engine: Engine, entries: EntryIndex, trim: Trim) -> None:
     """What a TRIM entry does to state: ids of events before its position are forgotten."""
-    rows = entries.rows_before(trim.position)
+    rows = entries.rows_before(trim.position, len(engine.ids))
     engine.forget_oldest(rows)
     entries.forget(rows)
