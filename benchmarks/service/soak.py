@@ -33,6 +33,7 @@ from parakh.decisions.warmup import warm_up
 from parakh.service import snapshots
 from parakh.service.desk import Desk, Item
 from parakh.service.entry_index import EntryIndex
+from parakh.service.upkeep import sweep
 from parakh.streams.log import EmbeddedLog
 
 __all__ = ["EVENTS", "KEPT_H", "Sample", "Soak", "bounds", "main", "project", "soak"]
@@ -42,13 +43,15 @@ EVENTS = 2_000_000
 KEPT_H = 6
 HOUR_US = 3_600_000_000
 _SHORTER = (("7d", f"{KEPT_H}h"), ("1d", "2h"))  # the workload's long windows, so that a day sees events leave them
+_MINUTE_S = 60.0
 _UNSYNCED = 4 << 20  # bytes of log that may wait for the disk
 _SEGMENT = 16 << 20
 _RECENT_H = 2  # that devices and merchants look back; cards look back as far as the log is kept
 
 # What the operating guide says a thing takes at most.
-RECORD_BYTES, TEXT_BYTES, ID_BYTES, PROCESS_MB = 81, 60, 49, 300
-ENTRY_BYTES = 900  # of log, an event taken in by itself: body, record and frame
+RECORD_BYTES, TEXT_BYTES, ID_BYTES, PROCESS_MB = 81, 60, 49, 350
+ENTRY_BYTES = 1_000  # of log, an event taken in by itself: body, record and frame
+_EMPTY_MB = 2.0  # room that is made at the start
 _GROWN = 2.0  # tables double, so that half of one may be empty
 
 
@@ -95,6 +98,7 @@ class Soak:
                 minute = (arrived_us - first_us) * 60 // HOUR_US
                 if not kept or kept[-1][0] != minute:
                     kept.append((minute, events, log.end))
+                    sweep(engine, _MINUTE_S)
                 while minute // 60 > hour:
                     hour += 1
                     self._hour(desk, log, kept, hour, events, arrived_us)
@@ -187,7 +191,10 @@ def _most_records(at: Sample) -> int:
 
 
 def _state_bound(at: Sample) -> float:
-    return _GROWN * (RECORD_BYTES * _most_records(at) + TEXT_BYTES * at.texts + ID_BYTES * at.held_events) / 1e6
+    return (
+        _EMPTY_MB
+        + _GROWN * (RECORD_BYTES * _most_records(at) + TEXT_BYTES * at.texts + ID_BYTES * at.held_events) / 1e6
+    )
 
 
 def _log_bound(at: Sample) -> float:

@@ -1,4 +1,4 @@
-"""What a service does for itself while it decides: snapshots at their time, and the log's old end let go."""
+"""What a service does for itself while it decides: snapshots at their time, the log's old end and idle keys let go."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from parakh.decisions.engine import Engine
 from parakh.service.desk import Desk
 from parakh.service.logs import get_log
 from parakh.service.queue import DeskQueue
@@ -20,10 +21,12 @@ from parakh.service.settings import SnapshotSettings
 from parakh.service.telemetry import Telemetry
 from parakh.streams.log import EmbeddedLog
 
-__all__ = ["Upkeep"]
+__all__ = ["Upkeep", "sweep"]
 
 _LOOK_S = 0.5
 _TRIM_EVERY_S = 60.0
+_SWEEP_ROUND_S = 600.0
+_LEAST_SWEPT = 64
 _log = get_log("upkeep")
 
 
@@ -63,6 +66,7 @@ class Upkeep:
         try:
             while True:
                 await asyncio.sleep(_LOOK_S)
+                sweep(self.desk.engine, _LOOK_S)
                 if self._is_due():
                     await self.snapshot()
                 if time.monotonic() - trimmed_at >= _TRIM_EVERY_S:
@@ -134,3 +138,12 @@ class Upkeep:
                     break
                 point = start
         return point
+
+
+def sweep(engine: Engine, passed_s: float) -> None:
+    """Let idle keys give back what no window can reach: as many in so much time that a round takes ten minutes.
+
+    The engine sweeps by the events that come; where few do and keys are many, that alone would come round too seldom.
+    It changes no answer.
+    """
+    engine.state.sweep(_LEAST_SWEPT + int(engine.state.keys * passed_s / _SWEEP_ROUND_S))
