@@ -102,12 +102,12 @@ def test_rules_that_hit_are_counted_as_in_a_plain_recount(rows: int) -> None:
 
 def test_stages_of_a_batch_are_counted_for_each_of_its_events() -> None:
     telemetry = _telemetry()
-    telemetry.batch_decided("payment", np.zeros(7, np.int8), seconds_by_stage={"decide": 0.002, "encode": 0.00001})
+    telemetry.batch_decided("payment", np.zeros(7, np.int8), seconds_by_stage={"decide": 0.002, "personal": 0.00001})
     telemetry.committed(7, 0.004)
     telemetry.stage_done("enrich", 0.02)
     for stage, seconds, count in (
         ("decide", 0.014, 7),
-        ("encode", 0.00007, 7),
+        ("personal", 0.00007, 7),
         ("commit", 0.028, 7),
         ("enrich", 0.02, 1),
     ):

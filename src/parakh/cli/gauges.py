@@ -12,7 +12,7 @@ from dataclasses import dataclass
 __all__ = ["Figures", "Reading", "Times", "figures", "quantile", "read"]
 
 Labels = tuple[tuple[str, str], ...]
-STAGES = ("queue", "personal", "enrich", "decide", "encode", "commit")
+STAGES = ("queue", "personal", "enrich", "decide", "commit")
 OUTCOMES = ("allow", "challenge", "review", "block")
 
 

@@ -14,9 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from parakh.decisions.decisions import Decisions
 from parakh.decisions.peek import peek
 from parakh.decisions.plan import UNANSWERED
 from parakh.errors import InputError
@@ -30,7 +28,7 @@ from parakh.service.changes import Changes
 from parakh.service.desk import Desk, Item
 from parakh.service.enrichment import Enrichments
 from parakh.service.ledger import BadCursor, BadFilter, Ledger, LedgerFilter
-from parakh.service.limits import check_keys
+from parakh.service.limits import Refusal, check_keys
 from parakh.service.modelguard import ModelGuard
 from parakh.service.personal.storing import ReservedKey, Storing, extended
 from parakh.service.problems import Problem, problem, refusal
@@ -109,12 +107,10 @@ class Service:
         index = live.types.get(event_type)
         if index is None or live.enrichments.asks(event_type):
             return None
-        if not live.storing.plain(event_type) or not live.storing.untouched(event_type, body):
-            try:
-                body = live.storing.store(event_type, body)
-            except ReservedKey:
-                return None
-        return self.queue.put(Item(index, body, True, features))
+        try:
+            return self.queue.put(Item(index, self._stored(event_type, body), True, features))
+        except ReservedKey:
+            return None
 
     def too_busy(self) -> bool:
         """Whether what comes now would be answered too late: the oldest that waits has waited too long."""
@@ -127,7 +123,10 @@ class Service:
         storing = self.live.storing
         if storing.plain(event_type) and storing.untouched(event_type, body):
             return body
-        return storing.store(event_type, body)
+        began = time.perf_counter()
+        stored = storing.store(event_type, body)
+        self.telemetry.stage_done("personal", time.perf_counter() - began)
+        return stored
 
     async def _enriched(self, event_type: str, body: bytes, stored: bytes) -> bytes:
         """A stored event with the answers of its enrichments. Of tries with one id, the first asks."""
@@ -190,8 +189,7 @@ class Service:
         self, event_type: str, chunks: AsyncIterator[bytes], *, decide: bool, features: bool = False
     ) -> AsyncIterator[bytes]:
         if event_type not in self.live.types:
-            yield _line(self._no_type(), 0)
-            return
+            raise Refusal(self._no_type())
         number = 0
         ahead: list[asyncio.Task[list[Told]]] = []
         try:
@@ -392,41 +390,9 @@ class Service:
         """All metrics in Prometheus' text format."""
         return self.telemetry.exposition()
 
-    def observe(self, items: Sequence[Item], decisions: Decisions, waited_s: float, took_s: float) -> None:
-        """Count a micro-batch."""
-        telemetry = self.telemetry
-        telemetry.stage_done("queue", waited_s, len(items))
-        telemetry.stage_done("decide", took_s, len(items))
-        statuses = np.bincount(decisions.statuses, minlength=4).tolist()
-        names = self.desk.engine.plan.types
-        first = names[items[0].type_index].event.name
-        one_type = all(item.type_index == items[0].type_index for item in items)
-        if one_type or statuses[1] == len(items):
-            for item_type, count in _tally(items).items():
-                if one_type:
-                    for status, number in zip(("refused", "accepted", "duplicate", "conflict"), statuses):
-                        if number:
-                            telemetry.events(first, status, number)
-                else:
-                    telemetry.events(names[item_type].event.name, "accepted", count)
-        else:
-            for item, status in zip(items, decisions.statuses.tolist()):
-                name = ("refused", "accepted", "duplicate", "conflict")[status]
-                telemetry.events(names[item.type_index].event.name, name)
-        for part in decisions.parts:
-            telemetry.batch_decided(part.schema.event_type, part.judgement.outcome)
-            telemetry.rules_hit(part.schema.event_type, part.judgement.hits)
-
     def _no_type(self) -> Problem:
         listed = ", ".join(self.live.types)
         return problem("unknown_event_type", hint=f"event types are {listed}"[:500])
-
-
-def _tally(items: Sequence[Item]) -> dict[int, int]:
-    counts: dict[int, int] = {}
-    for item in items:
-        counts[item.type_index] = counts.get(item.type_index, 0) + 1
-    return counts
 
 
 def _line(told: Told, number: int) -> bytes:

@@ -14,14 +14,14 @@ from typing import Any, Final, Protocol
 from parakh.service.logs import get_log
 from parakh.service.problems import Problem, problem
 
-__all__ = ["REFUSED", "Guard", "Telemetry", "mistake"]
+__all__ = ["REFUSED", "SECURITY", "Guard", "Telemetry", "mistake"]
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Send], Awaitable[None]]
 
 _LOG = get_log("http")
-_SECURITY: Final = (
+SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
@@ -79,7 +79,7 @@ class Guard:
 
 def _with_security(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     names = {name.lower() for name, _ in headers}
-    headers += _SECURITY
+    headers += SECURITY
     if b"content-security-policy" not in names:
         headers.append(_NOTHING)
     if b"cache-control" not in names:

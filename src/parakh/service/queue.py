@@ -23,8 +23,8 @@ __all__ = ["DeskQueue"]
 
 _AT_ONCE = 64
 Told = Answer | Problem
-Observer = Callable[[Sequence[Item], Decisions, float, float], object]
-"""Called after each micro-batch with its items, the decisions, the longest wait and the seconds of deciding."""
+Observer = Callable[[Sequence[Item], Decisions, Sequence[float], float], object]
+"""Called after each micro-batch with its items, the decisions, how long each has waited, and the seconds it took."""
 
 
 @dataclass(slots=True)
@@ -32,6 +32,7 @@ class _Waiting:
     items: Sequence[Item]
     future: asyncio.Future[list[Told]]
     since: float
+    decided: float = 0.0
 
 
 @dataclass(slots=True)
@@ -41,6 +42,8 @@ class DeskQueue:
     desk: Desk
     now_us: Callable[[], int]
     observe: Observer | None = None
+    committed: Callable[[int, float], object] | None = None
+    """Called when more of the log is durable, with how many events that tells and the longest wait since deciding."""
     begin: Callable[[float], object] | None = None
     """Called before each micro-batch with how long its oldest event has waited (seconds)."""
     _loop: asyncio.AbstractEventLoop = field(init=False)
@@ -94,7 +97,8 @@ class DeskQueue:
     def when_durable(self, position: int, told: Told) -> asyncio.Future[list[Told]]:
         """Tell something that is no event, when the log is durable up to a position."""
         future: asyncio.Future[list[Told]] = self._loop.create_future()
-        waiting = _Waiting((Item(0, b"", answer=told),), future, time.perf_counter())
+        now = time.perf_counter()
+        waiting = _Waiting((Item(0, b"", answer=told),), future, now, now)
         if position <= self.desk.log.durable:
             self._tell(waiting)
         else:
@@ -104,8 +108,15 @@ class DeskQueue:
     def durable(self, position: int) -> None:
         """The log is on disk up to here: tell those who wait for it."""
         undurable = self._undurable
+        if not undurable or undurable[0][0] > position:
+            return
+        events, oldest = 0, undurable[0][1].decided
         while undurable and undurable[0][0] <= position:
-            self._tell(undurable.popleft()[1])
+            waiting = undurable.popleft()[1]
+            events += len(waiting.items)
+            self._tell(waiting)
+        if self.committed is not None:
+            self.committed(events, time.perf_counter() - oldest)
 
     def fail(self) -> None:
         """The log is lost: nobody is told anything but that."""
@@ -142,9 +153,11 @@ class DeskQueue:
                 _refuse(waiting)
             return
         if self.observe is not None:
-            self.observe(items, decisions, waited, time.perf_counter() - begun)
-        durable = self.desk.log.durable
+            waits = [begun - waiting.since for waiting in group for _ in waiting.items]
+            self.observe(items, decisions, waits, time.perf_counter() - begun)
+        durable, decided = self.desk.log.durable, time.perf_counter()
         for waiting in group:
+            waiting.decided = decided
             position = max(item.position for item in waiting.items)
             if position <= durable:
                 self._tell(waiting)

@@ -20,6 +20,7 @@ from parakh.service.limits import Limits
 from parakh.service.recovery import Progress
 from parakh.service.settings import ServiceSettings
 from parakh.service.startup import Opened, open_service
+from parakh.service.traces import Traces
 from parakh.service.webhook_routes import SCOPES, router
 
 __all__ = ["serve"]
@@ -61,10 +62,12 @@ async def serve(
                     routers=[(router(opened.outbox), SCOPES)],
                     telemetry=service.telemetry,
                 )
-                server = uvicorn.Server(_config(HotRoute(app, service, access, limits), settings))
+                traces = Traces()
+                server = uvicorn.Server(_config(HotRoute(app, service, access, limits, traces), settings))
                 _wait_for_nothing_long()
                 on_ready(opened, access, listening.getsockname()[1])
                 await server.serve(sockets=[listening])
+                traces.close()
         finally:
             listening.close()
     finally:

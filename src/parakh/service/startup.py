@@ -25,10 +25,11 @@ from parakh.service.entry_index import EntryIndex
 from parakh.service.ledger import Ledger
 from parakh.service.logs import get_log
 from parakh.service.modelguard import ModelGuard
+from parakh.service.observing import Observer
 from parakh.service.outbox import Outbox
 from parakh.service.personal.storing import Storing
 from parakh.service.personal.tokens import Tokens
-from parakh.service.personal.vault import open_token_key
+from parakh.service.personal.vault import TokenKey, open_token_key
 from parakh.service.queue import DeskQueue
 from parakh.service.recovery import BATCH, Progress, Recovered, build, recover
 from parakh.service.settings import ServiceSettings
@@ -37,6 +38,7 @@ from parakh.service.telemetry import Telemetry
 from parakh.service.upkeep import Upkeep
 from parakh.service.versions import LiveProject, Versions
 from parakh.service.warming import warm
+from parakh.service.webhook_secrets import KeySeal
 from parakh.streams.entries import PROJECT, ProjectVersion
 from parakh.streams.log import EmbeddedLog
 from parakh.streams.reader import LogReader
@@ -44,6 +46,7 @@ from parakh.streams.reader import LogReader
 __all__ = ["Opened", "open_service"]
 
 _START = "the start"
+_SENDING_ENDS_S = 5.0
 _LOG_FAILED = 74  # EX_IOERR
 _VERIFIED_WHOLE = 8 << 30
 _log = get_log("startup")
@@ -81,8 +84,7 @@ async def open_service(
         key = open_token_key(data, make=not any((data / "log").glob("*.log")))
         if key.master_made:
             _log.warning("a master key was made beside the data; keep it elsewhere, or give PARAKH_MASTER_KEY")
-        tokens = key.tokens()
-        store = Versions(data / "projects", tokens.of)
+        store = Versions(data / "projects", key.tokens().of)
         loop = asyncio.get_running_loop()
         parts: list[DeskQueue] = []
         log = EmbeddedLog(
@@ -95,7 +97,7 @@ async def open_service(
             recovered = await asyncio.to_thread(recover, data, _reader(log), store, on_progress=on_progress)
             recovered = _at_version_of(folder, project, recovered, store, log, now_us())
             await asyncio.to_thread(warm, recovered.version, now_us())
-            async with _assembled(folder, settings, log, recovered, store, tokens, now_us, parts) as (service, outbox):
+            async with _assembled(folder, settings, log, recovered, store, key, now_us, parts) as (service, outbox):
                 yield Opened(service, outbox, recovered.snapshot, time.perf_counter() - began)
         finally:
             log.close()
@@ -110,11 +112,11 @@ async def _assembled(
     log: EmbeddedLog,
     recovered: Recovered,
     store: Versions,
-    tokens: Tokens,
+    key: TokenKey,
     now_us: Callable[[], int],
     parts: list[DeskQueue],
 ) -> AsyncIterator[tuple[Service, Outbox]]:
-    data = settings.data
+    data, tokens = settings.data, key.tokens()
     loop = asyncio.get_running_loop()
     telemetry = Telemetry()
     guard = ModelGuard(time.monotonic)
@@ -138,6 +140,7 @@ async def _assembled(
         attempts=settings.webhooks.attempts,
         in_flight=settings.webhooks.in_flight,
         on_result=telemetry.webhook,
+        seal=KeySeal(key.key),
     )
     keep_us = settings.log.keep_us or recovered.version.definitions.settings.horizon_us
     upkeep = Upkeep(
@@ -161,11 +164,12 @@ async def _assembled(
 
     telemetry.use_project(recovered.version.original.definitions, recovered.version.hash)
     _watch(service, outbox)
-    queue.observe = service.observe
+    queue.observe = Observer(telemetry, desk, guard).decided
+    queue.committed = telemetry.committed
     queue.begin = lambda waited_s: guard.begin(max(0.0, service.live.deadline_s - waited_s))
     log.on_durable(lambda position: loop.call_soon_threadsafe(queue.durable, position))
-    log.on_durable(lambda _: loop.call_soon_threadsafe(outbox.wake))
-    tasks = [asyncio.create_task(task) for task in (upkeep.run(), outbox.run(), ledger.run())]
+    sending = asyncio.create_task(outbox.run())
+    tasks = [sending, asyncio.create_task(upkeep.run()), asyncio.create_task(ledger.run())]
     try:
         yield service, outbox
     finally:
@@ -174,7 +178,10 @@ async def _assembled(
         queue.durable(log.durable)
         outbox.stop()
         for task in tasks:
-            task.cancel()
+            if task is not sending:
+                task.cancel()
+        await asyncio.wait([sending], timeout=_SENDING_ENDS_S)
+        sending.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await changes.close()
         await service.live.enrichments.aclose()

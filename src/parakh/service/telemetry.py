@@ -37,7 +37,7 @@ __all__ = ["GAUGES", "METRICS", "OTHER", "SECONDS", "STAGES", "Telemetry"]
 _log = get_log("telemetry")
 
 OTHER = "other"
-STAGES = ("queue", "personal", "enrich", "decide", "encode", "commit")
+STAGES = ("queue", "personal", "enrich", "decide", "commit")
 STATUSES = ("accepted", "duplicate", "conflict", "refused")
 OUTCOMES = tuple(outcome.word for outcome in Outcome)
 MODES = ("live", "shadow")
