@@ -3,6 +3,9 @@
 In a page, `console` blocks hold commands after `$ ` and what they print, `sh` blocks commands alone, `python` blocks
 code (with outputs where it is written as a session, `>>> `). `...` in an output stands for anything. A `yaml`, `toml`,
 `csv` or `json` block whose first line is `# some/path` is written to that file. Other blocks are not run.
+
+A command that ends with `&` runs on while the page is followed, and is killed at its end; `$!` is its process, as in a
+shell. A free port stands in the place of 8321, so that pages may be followed at the same time.
 """
 
 from __future__ import annotations
@@ -10,10 +13,11 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +44,9 @@ TEXTS = sorted({*PAGES, *ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examp
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\S+\.(?:yaml|toml|csv|ndjson))\n")
 _PROGRESS = re.compile(r"^(?:compiling kernels|replaying|looking back|simulating).*\n", re.MULTILINE)
+PORT = "8321"
+"""The service's own port, in the pages."""
+
 _LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -84,9 +91,21 @@ class Reader:
         self.page = page
         self.folder = folder
         self.names: dict[str, object] = {"__name__": "__main__"}
+        self.running: list[subprocess.Popen[bytes]] = []
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = str(free.getsockname()[1])
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in self.running:
+            process.kill()
+            process.wait()
 
     def follow(self, block: Block) -> None:
         where = f"{name(self.page)}:{block.line}"
+        block = replace(block, text=block.text.replace(PORT, self.port))
         if block.language in ("sh", "console"):
             for command, shown in commands(block):
                 self.run(where, command, shown)
@@ -105,6 +124,17 @@ class Reader:
             "NO_COLOR": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        if command.endswith(" &"):
+            with (self.folder / f"running-{len(self.running)}.txt").open("wb") as told_to:
+                self.running.append(
+                    subprocess.Popen(
+                        ["bash", "-c", f"exec {command.removesuffix(' &')}"],
+                        cwd=self.folder, env=environment, stdout=told_to, stderr=told_to,
+                    )
+                )  # fmt: skip
+            return
+        if self.running:
+            command = command.replace("$!", str(self.running[-1].pid))
         done = subprocess.run(
             ["bash", "-c", f"set -o pipefail\n{command}"],
             cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=600,
@@ -138,9 +168,10 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytes
         (tmp_path / "fraud-handbook").mkdir()
         (tmp_path / "fraud-handbook" / "transactions.parquet").symlink_to(HANDBOOK)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    reader = Reader(page, tmp_path)
-    for block in blocks(page):
-        reader.follow(block)
+    with Reader(page, tmp_path) as reader:
+        monkeypatch.setenv("PARAKH_URL", f"http://127.0.0.1:{reader.port}")
+        for block in blocks(page):
+            reader.follow(block)
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=name)
