@@ -124,6 +124,8 @@ class Reader:
             "NO_COLOR": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        if self.running:
+            command = command.replace("$!", str(self.running[-1].pid))
         if command.endswith(" &"):
             with (self.folder / f"running-{len(self.running)}.txt").open("wb") as told_to:
                 self.running.append(
@@ -133,8 +135,6 @@ class Reader:
                     )
                 )  # fmt: skip
             return
-        if self.running:
-            command = command.replace("$!", str(self.running[-1].pid))
         done = subprocess.run(
             ["bash", "-c", f"set -o pipefail\n{command}"],
             cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=600,
@@ -170,6 +170,7 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytes
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     with Reader(page, tmp_path) as reader:
         monkeypatch.setenv("PARAKH_URL", f"http://127.0.0.1:{reader.port}")
+        monkeypatch.setenv("PARAKH_PORT", reader.port)
         for block in blocks(page):
             reader.follow(block)
 
