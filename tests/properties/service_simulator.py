@@ -183,7 +183,8 @@ class Simulation:
         self._assemble(Engine(live, batch_size=recovery.BATCH, live=True), EntryIndex(), live, [entry])
         actions = (
             (10, self._ask), (10, self._ask_at_once), (6, self._sync), (4, self._label), (3, self._pass_time),
-            (2, self._crash), (2, self._snapshot), (2, self._change), (2, self._build), (2, self._trim), (2, self._look),
+            (2, self._crash), (2, self._snapshot), (2, self._change), (2, self._build), (2, self._trim),
+            (2, self._look),
         )  # fmt: skip
         chosen = self.random.choices([action for _, action in actions], [weight for weight, _ in actions], k=steps)
         for action in chosen:

@@ -1,0 +1,186 @@
+"""The service under callers who mean harm, or whose clients are careless: it answers, and goes on for the others."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from integration.service_process import ServiceProcess, payment, shop
+from parakh.service import connections
+from parakh.service.backup import verify
+
+WITHOUT_IDS = {
+    "events__tick_yaml": "event: tick\nid: row\ntime: at\nfields:\n  at: timestamp\n"
+    "  device: {type: string, entity: device}\n",
+    "features__device_yaml": "entity: device\nfeatures:\n  ticks: {from: tick, aggregate: count(*), over: 1d}\n",
+    "policies__tick_yaml": "policy: tick\nfor: tick\notherwise: allow\n",
+}
+_POST = b"POST /v1/decisions/payment HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[ServiceProcess]:
+    with ServiceProcess(shop(tmp_path / "shop", **WITHOUT_IDS), tmp_path / "data") as running:
+        yield running
+
+
+def raw(service: ServiceProcess, *parts: bytes, timeout_s: float = 10) -> bytes:
+    """What comes back for bytes sent over one connection; the rest is not sent where the server has closed it."""
+    found = b""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=timeout_s) as connection:
+        try:
+            for part in parts:
+                connection.sendall(part)
+        except OSError:
+            pass
+        try:
+            while got := connection.recv(1 << 16):
+                found += got
+        except ConnectionResetError:
+            pass
+    return found
+
+
+def memory_mb(service: ServiceProcess) -> int:
+    assert service.process is not None
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) >> 10
+
+
+def test_a_caller_who_sends_all_before_reading_is_answered(service: ServiceProcess) -> None:
+    """httpx reads nothing before its body is out: 50 MB of answers fit no socket, and neither side would move."""
+    lines = [json.dumps(payment(number, card=number % 500)).encode() for number in range(60_000)]
+    before = memory_mb(service)
+    answer = httpx.post(f"{service.url}/v1/decisions/payment:batch", content=b"\n".join(lines), timeout=90)
+    told = answer.content.splitlines()
+    assert len(told) == len(lines)
+    assert json.loads(told[-1])["event_id"] == "p59999"
+    assert memory_mb(service) - before < 150
+
+
+def test_events_without_ids_are_never_confused(service: ServiceProcess) -> None:
+    """Each body is another event, also after a restart and after bodies that were refused."""
+    tick = {"at": "2026-01-05T10:00:00Z", "device": "d"}
+    told = []
+    for _ in range(2):
+        for _ in range(3):
+            told.append(service.decide(tick, "tick", features="true").json())
+            assert service.decide({**tick, "at": "never"}, "tick").status_code == 422
+        service.kill()
+        service.start()
+    assert len({item["decision_id"] for item in told}) == 6
+    assert [item["features"]["device.ticks_1d"] for item in told] == [1, 2, 3, 4, 5, 6]
+    assert service.get(f"/v1/decisions/tick/{told[1]['event_id']}").json()["decision_id"] == told[1]["decision_id"]
+    service.stop()
+    assert verify(service.data, decisions=True).differing == 0
+
+
+@pytest.mark.parametrize("identity", ["a/b", "a%2Fb", "..", "a b", "日本", "a?b#c", "p\n", "a\nb", "//", "\x00", "[1]"])
+def test_any_id_is_found_again(service: ServiceProcess, identity: str) -> None:
+    service.decide({**payment(1), "payment_id": "p"})
+    told = service.decide({**payment(1), "payment_id": identity, "terminal": identity}).json()
+    path = quote(identity, safe="")
+    found = raw(service, f"GET /v1/decisions/payment/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    assert json.loads(found.split(b"\r\n\r\n", 1)[1])["decision_id"] == told["decision_id"]
+    found = raw(service, f"GET /v1/entities/terminal/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    events = json.loads(found.split(b"\r\n\r\n", 1)[1])["events"]
+    assert [item["event_id"] for item in events] == [identity]
+
+
+def test_lines_of_a_body_are_looked_at_one_by_one(service: ServiceProcess) -> None:
+    twice = json.dumps(payment(1)).encode()[:-1] + b',"amount":99}'
+    deep = b'{"a":' * 100_000
+    for path in ("decisions/payment:batch", "events/payment"):
+        answer = service.post(f"/v1/{path}", twice + b"\n" + json.dumps(payment(2)).encode() + b"\n" + deep)
+        told = [json.loads(line) for line in answer.content.splitlines()]
+        assert [item.get("code", "") for item in told] == ["duplicate_key", "", "bad_json"]
+    for path in ("events/payment", "labels"):
+        refused = service.post(f"/v1/{path}", deep + b"\n" + deep)
+        assert (refused.status_code, refused.json()["code"]) == (422, "bad_json")
+    assert service.decide(payment(3)).status_code == 200
+
+
+def test_a_head_has_a_size(service: ServiceProcess) -> None:
+    before = memory_mb(service)
+    for part in (b"GET /healthz HTTP/1.1\r\nx: ", b"GET /healthz HTTP/1.1\r\n" + b"x: y\r\n" * 20_000):
+        began = time.monotonic()
+        assert not raw(service, part, *[b"a" * (1 << 20)] * 64).startswith(b"HTTP/1.1 200")
+        assert time.monotonic() - began < 5
+    assert memory_mb(service) - before < 20
+    assert service.decide(payment(1)).status_code == 200
+
+
+def test_bodies_and_heads_that_never_come_do_not_hold_places_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty callers announce a body and send none; the place of each is free again when its time is over."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "service.toml").write_text("[limits]\nin_flight = 20\n")
+    with ServiceProcess(shop(tmp_path / "shop"), data) as service:
+        held = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(40)]
+        for number, connection in enumerate(held):
+            connection.sendall(_POST + (b"content-length: 100\r\n\r\n" if number < 20 else b""))
+        time.sleep(0.5)
+        assert service.decide(payment(1)).json()["code"] == "overloaded"
+        deadline = time.monotonic() + 45
+        while (status := service.decide(payment(1)).status_code) == 429 and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert status == 200
+        time.sleep(1)
+        for connection in held[20:]:
+            connection.settimeout(5)
+            assert connection.recv(10) == b""
+            connection.close()
+
+
+def test_connections_leave_the_log_its_files(tmp_path: Path) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+        kept = connections.Connection.most
+
+        class Counted:
+            most = kept
+
+        assert connections.spare_files(Counted) == Counted.most
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
+        assert Counted.most <= max(16, hard - 256)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_stop_under_load_loses_nothing_that_was_told(service: ServiceProcess) -> None:
+    told: dict[int, bytes] = {}
+
+    def send(first: int) -> None:
+        with httpx.Client(timeout=20) as client:
+            for number in range(first, first + 10_000):
+                try:
+                    answer = client.post(f"{service.url}/v1/decisions/payment", json=payment(number))
+                except httpx.TransportError:
+                    return
+                if answer.status_code == 200:
+                    told[number] = answer.content
+
+    senders = [threading.Thread(target=send, args=(number * 10_000,)) for number in range(4)]
+    for sender in senders:
+        sender.start()
+    time.sleep(1)
+    service.stop()
+    for sender in senders:
+        sender.join()
+    assert len(told) > 50
+    service.start()
+    for number, content in told.items():
+        assert service.decide(payment(number)).content == content
