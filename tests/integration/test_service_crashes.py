@@ -135,7 +135,7 @@ def test_r1_random_kills_lose_nothing_that_was_told(service: ServiceProcess) -> 
 IN_SERVER = [
     name for name in FAILPOINTS if name.partition(".")[0] in ("log", "desk", "versions") and name != "log.trimmed"
 ]
-OFTEN = {"log.before_write", "log.written", "log.synced", "desk.decided", "desk.before_answer"}
+OFTEN = {"log.before_write", "log.written", "desk.decided", "desk.before_answer"}
 
 
 SLICE = ("log.written", "log.segment_made", "desk.before_answer", "versions.switched")

@@ -69,10 +69,9 @@ def test_nothing_is_read_before_it_is_durable(tmp_path: Path) -> None:
     gate = threading.Event()
 
     class Slow(Disk):
-        def sync(self, file: int) -> None:
-            if threading.current_thread().name == "log writer":
-                gate.wait(5)
-            super().sync(file)
+        def write_through(self, file: int, data: bytes, offset: int) -> None:
+            gate.wait(5)
+            super().write_through(file, data, offset)
 
     with opened(tmp_path, disk=Slow()) as log:
         told: list[int] = []
@@ -93,12 +92,11 @@ def test_what_waits_is_synced_together(tmp_path: Path) -> None:
     syncs = 0
 
     class Counting(Disk):
-        def sync(self, file: int) -> None:
+        def write_through(self, file: int, data: bytes, offset: int) -> None:
             nonlocal syncs
-            if threading.current_thread().name == "log writer":
-                gate.wait(5)
-                syncs += 1
-            super().sync(file)
+            gate.wait(5)
+            syncs += 1
+            super().write_through(file, data, offset)
 
     with opened(tmp_path, disk=Counting()) as log:
         log.append(1, b"first", arrived_us=0)
@@ -235,19 +233,20 @@ def test_a_segment_that_is_gone_is_told(tmp_path: Path) -> None:
 
 
 class Failing(Disk):
-    """A disk on which the writer's syncs fail from some point on."""
+    """A disk whose writes reach it and whose syncs fail, from some point on."""
 
     def __init__(self, code: int, after: int = 0) -> None:
         self.code = code
         self.after = after
         self.failing = True
 
-    def sync(self, file: int) -> None:
-        if threading.current_thread().name == "log writer" and self.failing:
+    def write_through(self, file: int, data: bytes, offset: int) -> None:
+        if self.failing:
             if self.after == 0:
+                self.write(file, data, offset)
                 raise OSError(self.code, os.strerror(self.code))
             self.after -= 1
-        super().sync(file)
+        super().write_through(file, data, offset)
 
 
 def test_r5_a_sync_that_fails_is_never_tried_again(tmp_path: Path) -> None:

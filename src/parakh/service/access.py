@@ -19,6 +19,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -185,6 +186,7 @@ def _caller(key: ApiKey) -> Caller:
     return Caller(key.id, key.name, scopes, key.rate_per_s)
 
 
+@lru_cache(maxsize=256)
 def _is_local(host: bytes) -> bool:
     """Whether a Host header names this machine: an address of loopback, or a name that no public DNS can give.
 

@@ -27,6 +27,8 @@ REPLAYED = (b"parakh-replayed", b"true")
 
 _EPOCH = datetime(1970, 1, 1)
 _MOST_TAILS = 10_000
+_FEW = 4
+"""So many decisions are answered one by one in less time than together."""
 _WORDS = tuple(outcome.word for outcome in Outcome)
 _FLAGS = ((2, "late"), (4, "degraded"), (1, "overflow"))
 _FLAG_SETS = tuple(tuple(name for bit, name in _FLAGS if number & bit) for number in range(8))
@@ -125,7 +127,7 @@ class AnswerWriter:
     def write(self, part: Part, records: Sequence[bytes]) -> list[bytes]:
         """The answer of each decision of a part, whose encoded records are given too."""
         count = len(part)
-        if not count or self.shape.shadow_models:
+        if count < _FEW or self.shape.shadow_models:
             return [decided_answer(record, self.shape) for record in records]
         judgement = part.judgement
         ids = np.stack([part.id_hi, part.id_lo], axis=1).astype(">u8").tobytes().hex().encode()

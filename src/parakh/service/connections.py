@@ -20,8 +20,35 @@ HEAD_TIMEOUT_S: Final = 30.0
 """How long a head may take to arrive, from the connection or from its first byte on."""
 READ_TIMEOUT_S: Final = 60.0
 """How long a caller may leave an answer unread while no more of it fits the connection."""
+_CONTINUE: Final = b"HTTP/1.1 100 "
 _FILES_KEPT: Final = 256
 """Files that connections leave to the log, snapshots, the index and what is asked of others."""
+
+
+class _Joining:
+    """A transport on which the head of an answer waits for its body, so that both leave with one call of the system."""
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(_CONTINUE):
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        if self._head:
+            self.write(b"")
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class Connection(HttpToolsProtocol):
@@ -36,7 +63,7 @@ class Connection(HttpToolsProtocol):
     _read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_Joining(transport))  # type: ignore[arg-type]
         if len(self.connections) > self.most:
             transport.abort()
             return

@@ -162,7 +162,9 @@ class Desk:
             buffer, offsets = part.records(engine.strings)
             data, bounds = buffer[: offsets[-1]].tobytes(), offsets.tolist()
             written = [data[start:end] for start, end in pairwise(bounds)]
-            mine = accepted[batch.kinds[accepted] == engine.plan.by_name[part.schema.event_type].index]
+            mine = accepted
+            if len(batch.parts) > 1:
+                mine = accepted[batch.kinds[accepted] == engine.plan.by_name[part.schema.event_type].index]
             outcomes[mine] = part.judgement.outcome
             writer = self.writers[project, part.schema.event_type]
             told = writer.write(part, written)

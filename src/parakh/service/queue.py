@@ -79,9 +79,7 @@ class DeskQueue:
     def _put(self, queue: deque[_Waiting], items: Sequence[Item]) -> asyncio.Future[list[Told]]:
         future: asyncio.Future[list[Told]] = self._loop.create_future()
         queue.append(_Waiting(items, future, time.perf_counter()))
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self._loop.call_soon(self._run)
+        self._schedule()
         return future
 
     def arrived_us(self) -> int:
@@ -115,6 +113,7 @@ class DeskQueue:
             waiting = undurable.popleft()[1]
             events += len(waiting.items)
             self._tell(waiting)
+        self._schedule()
         if self.committed is not None:
             self.committed(events, time.perf_counter() - oldest)
 
@@ -124,8 +123,16 @@ class DeskQueue:
             _refuse(self._undurable.popleft()[1])
 
     def _run(self) -> None:
+        """Decide, unless the log is busy with the last micro-batch: what is decided now would wait for it anyway, and
+        what comes meanwhile makes this one larger.
+        """
         self._is_scheduled = False
+        if self._undurable and not self._pieces and len(self._singles) < _AT_ONCE:
+            return
         self._take()
+        self._schedule()
+
+    def _schedule(self) -> None:
         if (self._singles or self._pieces) and not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._run)

@@ -114,13 +114,16 @@ def batch_of(
     rows = np.empty(len(kinds), np.int32)
     parts = []
     start = 0
-    for type_index in np.unique(kinds).tolist():
-        mine: Any = np.flatnonzero(kinds == type_index)
+    first = int(kinds[0])
+    alike = len(kinds) == 1 or bool((kinds == first).all())
+    for type_index in (first,) if alike else np.unique(kinds).tolist():
+        mine: Any = slice(None) if alike else np.flatnonzero(kinds == type_index)
+        count = len(kinds) if alike else mine.size
         plan = plans[type_index]
-        stop = start + mine.size
+        stop = start + count
         chunk = JsonLines(plan.event.name, 1, buffer, starts[mine], lengths[mine])
-        decoded = chunk.decode(plan.decoder, 0, mine.size, words, start)
-        parts.append(EventPart(type_index, start, stop, decoded, plan.decoder, ((chunk, 0, mine.size),)))
+        decoded = chunk.decode(plan.decoder, 0, count, words, start)
+        parts.append(EventPart(type_index, start, stop, decoded, plan.decoder, ((chunk, 0, count),)))
         rows[mine] = np.arange(start, stop)
         start = stop
     return LogBatch(kinds, rows, tuple(parts), _NO_LABELS)

@@ -15,7 +15,6 @@ __all__ = ["FAILPOINTS", "reach"]
 FAILPOINTS = (
     "log.before_write",
     "log.written",
-    "log.synced",
     "log.segment_sealed",
     "log.segment_made",
     "log.trimmed",

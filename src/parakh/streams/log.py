@@ -274,7 +274,6 @@ class EmbeddedLog:
             data = b"".join([item for item, _ in group[:fit]])
             reach("log.before_write")
             self._until_there_is_room(partial(self._put, data, HEADER + position - start))
-            reach("log.synced")
             durable = group[fit - 1][1]
             group = group[fit:]
             self.commits += 1
@@ -287,9 +286,8 @@ class EmbeddedLog:
             self._prepare(durable)
 
     def _put(self, data: bytes, offset: int) -> None:
-        self._disk.write(self._file, data, offset)
+        self._disk.write_through(self._file, data, offset)
         reach("log.written")
-        self._disk.sync(self._file)
 
     def _until_there_is_room(self, write: Callable[[], object]) -> None:
         """Do something that may find the disk full, again and again until it is done; what waits is kept meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 __all__ = ["Mark"]
 
 _MARK = struct.Struct("<QQ")
+_TRIES = 100
 _MARK_CHECK = 0x5A5A_A5A5_0F0F_F0F0
 
 
@@ -20,15 +22,26 @@ class Mark:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        os.ftruncate(self._file, _MARK.size)
-        position, check = _MARK.unpack(os.pread(self._file, _MARK.size, 0))
-        self.position = position if position ^ _MARK_CHECK == check else 0
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.ftruncate(file, _MARK.size)
+            # Written as memory: no call of the system on the way of every commit.
+            self._memory = mmap.mmap(file, _MARK.size)
+        finally:
+            os.close(file)
+        self.position = self._read()
         """What it said when it was opened; 0 where it said nothing."""
+
+    def _read(self) -> int:
+        for _ in range(_TRIES):  # another process may be in the middle of setting it
+            position, check = _MARK.unpack_from(self._memory)
+            if position ^ _MARK_CHECK == check:
+                return int(position)
+        return 0
 
     def set(self, position: int) -> None:
         """Remember that the log is on disk up to here."""
-        os.pwrite(self._file, _MARK.pack(position, position ^ _MARK_CHECK), 0)
+        _MARK.pack_into(self._memory, 0, position, position ^ _MARK_CHECK)
 
     def close(self) -> None:
-        os.close(self._file)
+        self._memory.close()
