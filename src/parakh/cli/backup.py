@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -30,6 +31,7 @@ def command(data: Path, target: Path, without_master_key: bool, as_json: bool) -
     """
     from parakh.service.backup import back_up
 
+    os.umask(0o077)
     errors = Console.stderr()
     with Bar(errors, "copying") as bar:
         done = back_up(

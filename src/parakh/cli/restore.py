@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def command(backup: Path, data: Path, quick: bool, as_json: bool) -> int:
     Everything is proved: the files' digests, every entry of the log, the state, and - unless --quick - every decision,
     made again and compared bit for bit. Where anything differs nothing is left in DATA.
     """
+    os.umask(0o077)
     errors = Console.stderr()
     await_kernels(warm_kernels(errors), errors)
     from parakh.service.backup import restore
@@ -51,6 +53,6 @@ def command(backup: Path, data: Path, quick: bool, as_json: bool) -> int:
         f"{green('restored')} {bold(clean(str(data)))}: {plural(verified.events, 'event')}, "
         f"{plural(verified.labels, 'label')}, {plural(verified.versions, 'version')} of the project"
     )
-    again = "not made again" if quick else "every one was made again, and is the same to the bit"
+    again = "not made again" if not found.made_again else "every one was made again, and is the same to the bit"
     console.print(dim(f"{plural(verified.decisions, 'decision')}: {again}"))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def command(
     from parakh.service.settings import read_service_settings
     from parakh.service.startup import Opened
 
+    os.umask(0o077)  # log, keys and state are for whoever runs the service alone
     folder = data or project / ".parakh"
     options = {"host": host, "port": port, "tls.certificate": tls_cert, "tls.key": tls_key}
     settings = read_service_settings(folder, config=config, options=options)

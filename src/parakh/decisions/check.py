@@ -132,8 +132,25 @@ class _Check:
         )
         if entity.key and len(entity.key) > 1 and not any(key_fields(entity, event) for event in self.events.values()):
             self._problem(f"no event type carries the key of entity {entity.name!r}", entity.name)
+        if entity.features:
+            self._key_types(entity)
         for definition in entity.features:
             self._feature(entity, definition)
+
+    def _key_types(self, entity: Entity) -> None:
+        """One key has one type, through whatever field it is read or written."""
+        first: dict[int, tuple[EventType, str]] = {}
+        for event in self.events.values():
+            for way in key_fields(entity, event):
+                for place, name in enumerate(way):
+                    other, field = first.setdefault(place, (event, name))
+                    mine, its = event.field(name).type, other.field(field).type
+                    if mine != its:
+                        self._problem(
+                            f"{name!r} of event {event.name!r} carries {entity.name} as {mine}, and {field!r} of "
+                            f"{other.name!r} as {its}: one key has one type",
+                            event.field(name).name,
+                        )
 
     def _feature(self, entity: Entity, definition: FeatureDefinition) -> None:
         settings = self.definitions.settings

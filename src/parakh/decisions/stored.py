@@ -56,8 +56,8 @@ def stored_definitions(definitions: Definitions, tokenise: _Tokenise) -> Definit
     and `~degraded` is one (`enrichments` is empty: nothing is left to ask). A type without an id has its `~id` for one.
     What was compared with a tokenised field - literals, IN lists, lists and tables - is tokenised; a list or table that
     is also read by other fields is there twice. One that nothing reads any more is left out, so that the engine holds
-    no text of it. A rule over event types of which not all treat a field alike becomes several of its name. Rules that are
-    changed have no tests.
+    no text of it. A rule over event types of which not all treat a field alike becomes several of its name. Rules that
+    are changed have no tests.
 
     Definitions without personal fields and enrichments, all of whose events have ids, are given back as they are.
 

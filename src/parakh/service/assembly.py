@@ -89,6 +89,8 @@ class Service:
     async def _one(self, event_type: str, body: bytes, *, decide: bool, features: bool = False) -> Told:
         if event_type not in self.live.types:
             return self._no_type()
+        if self.log.full:
+            return problem("log_full", retry_after_s=1)
         try:
             stored = self._stored(event_type, body)
         except ReservedKey:

@@ -53,6 +53,7 @@ class Restored:
     position: int
     events_held: int
     verified: Verified
+    made_again: bool  # every decision; not where the log's old end was let go
 
 
 def back_up(data: Path, target: Path, *, master_key: bool = True, on_progress: Progress | None = None) -> BackedUp:
@@ -165,13 +166,14 @@ def _proved(data: Path, position: int, *, decisions: bool, on_progress: Progress
         reader = LogReader.of(data / "log", durable=position)
         state = recover(data, reader, _versions(data))
         reader.close()
-    verified = verify(data, decisions=decisions and _is_whole(data), on_progress=on_progress)
+    made_again = decisions and _is_whole(data)
+    verified = verify(data, decisions=made_again, on_progress=on_progress)
     if verified.differing:
         raise ParakhError(
             f"{verified.differing:,} of {verified.decisions:,} decisions, made again, are others than those in the log "
             f"(the first at position {verified.first_differing[0][0]:,}); is this the version of Parakh that wrote it?"
         )
-    return Restored(position, len(state.engine.ids) if state is not None else 0, verified)
+    return Restored(position, len(state.engine.ids) if state is not None else 0, verified, made_again)
 
 
 def _is_whole(data: Path) -> bool:

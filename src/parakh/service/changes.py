@@ -205,6 +205,12 @@ class Changes:
         self.on_switch(live)
         return position
 
+    def forget_built(self) -> None:
+        """Remove what was built for versions that were switched to: a snapshot holds their state by now."""
+        if self._building is None:
+            shutil.rmtree(self.data / "building", ignore_errors=True)
+            (self.data / "building").mkdir(mode=0o700)
+
     async def close(self) -> None:
         """Give up what is being built."""
         if self._task is not None:

@@ -100,6 +100,8 @@ class HotRoute:
 
     async def _answer(self, event_type: str, scope: Message, receive: Receive) -> Any:
         service, limits = self._service, self._limits
+        if service.log.full:
+            return problem("log_full", retry_after_s=1)
         if service.too_busy():
             return problem("overloaded", "what is asked now would be answered too late", retry_after_s=1)
         message = await limits.first_part(receive)

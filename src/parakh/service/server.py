@@ -65,6 +65,8 @@ async def serve(
                 traces = Traces()
                 server = uvicorn.Server(_config(HotRoute(app, service, access, limits, traces), settings))
                 _wait_for_nothing_long()
+                # Only now: who asks before it is ready is refused at once, and need not wait for an answer.
+                listening.listen(_CONNECTIONS_WAITING)
                 on_ready(opened, access, listening.getsockname()[1])
                 await server.serve(sockets=[listening])
                 traces.close()
@@ -80,7 +82,6 @@ def _listen(settings: ServiceSettings) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((settings.host, settings.port))
-        listening.listen(_CONNECTIONS_WAITING)
     except OSError as error:
         listening.close()
         raise ParakhError(

@@ -145,7 +145,7 @@ async def _assembled(
     keep_us = settings.log.keep_us or recovered.version.definitions.settings.horizon_us
     upkeep = Upkeep(
         data, desk, queue, log, telemetry, settings.snapshots, keep_us, ledger.forget_before,
-        snapshot_position=recovered.snapshot or 0,
+        on_snapshot=lambda: changes.forget_built(), snapshot_position=recovered.snapshot or 0,
     )  # fmt: skip
     changes = Changes(
         data, folder, store, desk, queue, log, recovered.version, recovered.versions,
@@ -218,8 +218,11 @@ def _at_version_of(
         entry = VersionEntry(log.end, version.hash, version.name, now_us, True, _START, FOLDER)
         log.wait(log.append(PROJECT, said.encode(), arrived_us=now_us))
         return Recovered(Engine(version, batch_size=BATCH, live=True), EntryIndex(), log.end, version, [entry], None)
-    seen = next((entry.hash for entry in reversed(recovered.versions) if entry.why == FOLDER), None)
-    if project is None or project.hash in (seen, recovered.version.hash):
+    if project is None or project.hash == recovered.version.hash:
+        return recovered
+    if any(entry.hash == project.hash for entry in recovered.versions):
+        # It decided before, and was taken back or replaced: a start does not undo that.
+        _log.warning("the folder holds a version that decided before; another decides now", hash=project.hash)
         return recovered
     version = store.keep(project)
     rebuilt = not recovered.engine.plan.intake.serves(version.definitions)

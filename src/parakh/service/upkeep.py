@@ -44,6 +44,7 @@ class Upkeep:
     settings: SnapshotSettings
     keep_us: int
     on_trimmed: Callable[[int], object]
+    on_snapshot: Callable[[], object]
     snapshot_position: int = 0
     snapshot_at: float = field(default_factory=time.monotonic)
     _accepted: int = 0
@@ -104,6 +105,7 @@ class Upkeep:
             _log.error("no snapshot was written", code=code)
             return False
         self.snapshot_position = written
+        self.on_snapshot()
         self.telemetry.snapshot_written(time.monotonic() - began)
         _log.info("a snapshot was written", position=written, seconds=round(time.monotonic() - began, 3))
         return True
