@@ -170,7 +170,7 @@ def test_bytes_are_sent_as_they_are() -> None:
         ("\ud800", "surrogate"),
         ([1, {"deep": float("nan")}], "nan"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value) if type(value) is not object else "object",
 )
 def test_what_json_does_not_have_is_refused_by_name(value: object, says: str) -> None:
     with pytest.raises(NotSent, match="amount") as refused:

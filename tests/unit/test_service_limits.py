@@ -220,7 +220,9 @@ def test_other_packings_are_not_taken(encoding: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"{}", gzip.compress(b"{}" * 50)[:-9], gzip.compress(b"{}") + b"rest", zlib.compress(b"{}")]
+    "body",
+    [b"{}", gzip.compress(b"{}" * 50)[:-9], gzip.compress(b"{}") + b"rest", zlib.compress(b"{}")],
+    ids=["plain", "cut", "more", "zlib"],
 )
 def test_what_is_not_gzip_is_told(body: bytes) -> None:
     assert stream([body], [(b"content-encoding", b"gzip")]) == "bad_request"
