@@ -13,7 +13,7 @@ help:
 	@echo "make bench-service  the service alone: durable decisions over HTTP beside a server that does nothing"
 	@echo "make bench-scale  5 million keys, 50 million records"
 	@echo "make docs         the schemas and the reference, from the code"
-	@echo "make torture      the long random tests"
+	@echo "make torture      the long tests: random ones, a thousand kills, every crash site, full disks (hours)"
 
 # The stamp is made anew when the dependencies change.
 $(VENV)/.demo: pyproject.toml
@@ -49,7 +49,8 @@ check: $(VENV)/.dev
 	$(MAKE) test
 
 torture: $(VENV)/.dev
-	PARAKH_ROUNDS=2000 $(BIN)/python -m pytest -n 2 tests/properties
+	PARAKH_ROUNDS=2000 $(BIN)/python -m pytest -n 2 tests/properties tests/unit/test_log.py tests/integration/test_api.py
+	PARAKH_KILLS=1000 $(BIN)/python -m pytest -n 2 tests/integration/test_service_crashes.py
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run
