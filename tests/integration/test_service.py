@@ -1,4 +1,4 @@
-"""The service as a caller meets it: decided once, on disk before it is told, the same after a crash, changed while it runs."""
+"""The service as a caller meets it: decided once, the same after a crash, and changed while it runs."""
 
 from __future__ import annotations
 
@@ -122,7 +122,9 @@ def test_no_personal_value_is_written_anywhere(service: ServiceProcess) -> None:
     card = payment(1)["card"]
     service.decide(payment(1))
     service.decide({**payment(2), "terminal": "call 4111 1111 1111 1111"})
-    service.post("/v1/labels", {"event_type": "payment", "entity": "card", "key": card, "label": "fraud", "value": True})
+    service.post(
+        "/v1/labels", {"event_type": "payment", "entity": "card", "key": card, "label": "fraud", "value": True}
+    )
     service.get(f"/v1/entities/card/{card}")
     service.stop()
     for path in [*service.data.rglob("*"), service.output]:

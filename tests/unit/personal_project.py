@@ -212,7 +212,10 @@ def asked() -> Project:
         columns=(EnrichmentColumn("risk", NUMBER), EnrichmentColumn("country", STRING, "geo.country")),
     )
     extra = Enrichment(
-        name="pan", event_type="payment", url="https://risk.example.com/pan", columns=(EnrichmentColumn("held", BOOLEAN),)
+        name="pan",
+        event_type="payment",
+        url="https://risk.example.com/pan",
+        columns=(EnrichmentColumn("held", BOOLEAN),),
     )
     rule = Rule(
         name="risky",

@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_entries_come_back_in_order_over_segments(tmp_path: Path) -> None:
         assert contents(log) == payloads
         entries = list(log.follow(0))
         assert [entry.arrived_us for entry in entries] == list(range(1_000))
-        assert all(before.next == after.position for before, after in zip(entries, entries[1:]))
+        assert all(before.next == after.position for before, after in pairwise(entries))
         assert log.end == log.durable == entries[-1].next
         # Anywhere an entry stands, reading may begin, with whatever limit.
         for entry in entries[::97]:

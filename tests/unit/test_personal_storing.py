@@ -230,7 +230,11 @@ events = st.fixed_dictionaries(
         "email": texts | st.none(),
         "a": st.dictionaries(st.sampled_from(["b", "c"]), texts | st.none(), max_size=2),
         "note": texts,
-        "x": st.recursive(texts | st.floats(allow_nan=False, allow_infinity=False), lambda inner: st.lists(inner, max_size=3), max_leaves=5),
+        "x": st.recursive(
+            texts | st.floats(allow_nan=False, allow_infinity=False),
+            lambda inner: st.lists(inner, max_size=3),
+            max_leaves=5,
+        ),
     },
 )
 

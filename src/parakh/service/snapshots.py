@@ -106,7 +106,7 @@ def write(
             if number == len(arrays) // 2:
                 reach("snapshot.half")
             flat = np.ascontiguousarray(array)
-            data = memoryview(flat.reshape(-1).view(np.uint8)) if flat.size else memoryview(b"")
+            data = flat.reshape(-1).view(np.uint8).data if flat.size else memoryview(b"")
             crc = 0
             for first in range(0, len(data), _PIECE):
                 piece = data[first : first + _PIECE]
