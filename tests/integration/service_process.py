@@ -18,7 +18,7 @@ import httpx
 
 __all__ = ["ServiceProcess", "payment", "shop"]
 
-START_WITHIN_S = 90.0
+START_WITHIN_S = 300.0
 _BEGAN = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 
 _FILES = {
