@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from parakh.service.versions import LiveProject
     from parakh.service.warming import warm
 
-    print("compiling kernels, once", flush=True)
+    sys.stderr.write("compiling kernels, once\n")
     warm_up()
     project = Project.load(EXAMPLE)
     warm(LiveProject(project, project.definitions), _NOW_US)
