@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import logging
 import subprocess
 import sys
 import time
@@ -57,7 +58,11 @@ def test_imports_point_upstream() -> None:
     pytest.importorskip("importlinter")
     from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
+    loggers = [item for item in logging.root.manager.loggerDict.values() if isinstance(item, logging.Logger)]
+    before = {logger: logger.disabled for logger in loggers}
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == EXIT_STATUS_SUCCESS
+    for logger, disabled in before.items():  # it sets up logging for itself, and takes that of all others away
+        logger.disabled = disabled
 
 
 def test_every_package_is_in_the_import_contract() -> None:

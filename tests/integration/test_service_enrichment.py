@@ -46,7 +46,9 @@ class Risk:
             writer.close()
 
 
-def run(tmp_path: Path, body: Callable[[Opened, Risk, Path], Awaitable[None]]) -> None:
+def run(
+    tmp_path: Path, body: Callable[[Opened, Risk, Path], Awaitable[None]], *, timeout: str = "2s", deadline: str = "3s"
+) -> None:
     async def main() -> None:
         async with Risk() as risk:
             folder = shop(tmp_path / "shop")
@@ -57,13 +59,13 @@ def run(tmp_path: Path, body: Callable[[Opened, Risk, Path], Awaitable[None]]) -
             (folder / "enrichments" / "risk.yaml").write_text(
                 "enrichment: risk\nfor: payment\n"
                 f'url: "http://127.0.0.1:{risk.port}/terminals/{{terminal}}"\n'
-                "timeout: 30ms\ncolumns: {score: number}\n"
+                f"timeout: {timeout}\ncolumns: {{score: number}}\n"
             )
             (folder / "rules" / "risk.yaml").write_text(
                 "rule: risky\nfor: payment\nwhen: risk.score > 0.8\nthen: challenge\n"
             )
             (folder / "policies" / "payment.yaml").write_text(
-                "policy: payment\nfor: payment\notherwise: allow\nfallback: review\ndeadline: 50ms\n"
+                f"policy: payment\nfor: payment\notherwise: allow\nfallback: review\ndeadline: {deadline}\n"
             )
             settings = read_service_settings(tmp_path / "data", environment={})
             async with open_service(folder, settings) as opened:
@@ -110,7 +112,7 @@ def test_r16_one_that_hangs_gives_the_fallback_in_time(tmp_path: Path) -> None:
         # The deadline is 50 ms and the question's own limit 30; the rest is for a busy machine.
         assert waits[int(0.95 * len(waits))] < 0.5
 
-    run(tmp_path, body)
+    run(tmp_path, body, timeout="30ms", deadline="50ms")
     assert verify(tmp_path / "data", decisions=True).differing == 0
 
 
@@ -135,7 +137,7 @@ def test_what_was_degraded_stays_so_after_a_restart(tmp_path: Path) -> None:
         assert await decide(opened, 1) == told[0]
         assert risk.asked == 0
 
-    run(tmp_path, first)
+    run(tmp_path, first, timeout="30ms", deadline="50ms")
     run_again(tmp_path, second)
 
 

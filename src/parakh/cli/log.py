@@ -16,7 +16,10 @@ from parakh.cli.words import plural, thousands
 __all__ = ["command"]
 
 
-@click.group(short_help="Check a service's log.")
+@click.group(
+    short_help="Check a service's log.",
+    epilog="\b\nExample\n  parakh log verify /var/lib/parakh --decisions",
+)
 def command() -> None:
     """The log of `parakh serve`: every event, label, decision and version, in the order in which they acted."""
 
