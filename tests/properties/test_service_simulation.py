@@ -25,7 +25,7 @@ from parakh.streams.entries import LABELS, ProjectVersion, read_labels
 from properties.service_simulator import simulate, versions_in
 
 ROUNDS = int(os.environ.get("PARAKH_ROUNDS", "20"))
-SEEDS, STEPS = 30, 60
+SEEDS, STEPS = 400, 60
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
