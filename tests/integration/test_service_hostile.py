@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -15,7 +16,13 @@ import pytest
 
 from integration.service_process import ServiceProcess, payment, shop
 from parakh.service import connections
+from parakh.service.answers import iso
 from parakh.service.backup import verify
+from parakh.service.desk import Item
+from parakh.service.problems import Problem
+from parakh.service.queue import DeskQueue
+from parakh.service.settings import LogSettings, ServiceSettings
+from parakh.service.startup import open_service
 
 WITHOUT_IDS = {
     "events__tick_yaml": "event: tick\nid: row\ntime: at\nfields:\n  at: timestamp\n"
@@ -158,6 +165,66 @@ def test_connections_leave_the_log_its_files(tmp_path: Path) -> None:
         assert Counted.most <= max(16, hard - 256)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_mistake_while_deciding_is_told_and_ends_the_process() -> None:
+    """The engine may hold what the log does not: nothing is decided on it any more, and nobody waits for ever."""
+
+    class Log:
+        durable = 0
+
+    class Broken:
+        log = Log()
+
+        def take(self, items: object, arrived_us: int) -> None:
+            raise RuntimeError("a mistake")
+
+    async def run() -> None:
+        said: list[Exception] = []
+        queue = DeskQueue(Broken(), lambda: 0, mistaken=said.append)  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError):
+            await asyncio.wait_for(queue.put(Item(0, b"{}")), 5)
+        after = (await asyncio.wait_for(queue.put(Item(0, b"{}")), 5))[0]
+        assert isinstance(after, Problem)
+        assert after.status == 503
+        assert len(said) == 1
+
+    asyncio.run(run())
+
+
+def test_a_clock_that_jumps_ahead_lets_nothing_go(tmp_path: Path) -> None:
+    """Two days ahead for a moment: the log is kept, and what was told can be asked for."""
+    now_us = 1_767_607_200_000_000
+    settings = ServiceSettings(tmp_path / "data", log=LogSettings(segment_bytes=1 << 16, keep_us=3_600_000_000))
+
+    async def run() -> None:
+        nonlocal now_us
+        async with open_service(shop(tmp_path / "shop"), settings, now_us=lambda: now_us) as opened:
+            service = opened.service
+            bodies = []
+            for number in range(400):
+                now_us += 1_000_000
+                body = json.dumps({**payment(number), "paid_at": iso(now_us)}).encode()
+                bodies.append((body, (await service.decide("payment", body)).body))
+            assert await service.upkeep.snapshot()
+            assert len(service.log.segments()) > 2
+            assert service.upkeep.trim(now_us + 2 * 86_400_000_000) is None
+            for body, told in bodies:
+                assert (await service.decide("payment", body)).body == told
+            # When events have come that far, too, it is trimmed, and an id of old is another event.
+            now_us += 2 * 86_400_000_000
+            last = json.dumps({**payment(900), "paid_at": iso(now_us)}).encode()
+            await service.decide("payment", last)
+            assert service.upkeep.trim(now_us) is not None
+            again = await service.decide("payment", bodies[0][0])
+            assert again.status == 200
+            assert again.headers == ()
+            first = again.body
+        async with open_service(tmp_path / "shop", settings, now_us=lambda: now_us) as opened:
+            assert (await opened.service.decide("payment", bodies[0][0])).body == first
+            assert (await opened.service.decide("payment", last)).headers != ()
+
+    asyncio.run(run())
 
 
 def test_a_stop_under_load_loses_nothing_that_was_told(service: ServiceProcess) -> None:

@@ -97,7 +97,7 @@ class Service:
             return problem("reserved_key")
         if self.live.enrichments.asks(event_type):
             live = self.live
-            stored = await self._enriched(event_type, body, stored)
+            stored = await self._enriched(event_type, stored)
             if live is not self.live:  # another version has come meanwhile: it stores otherwise, and asks others
                 return await self._one(event_type, body, decide=decide, features=features)
         item = Item(self.live.types[event_type], stored, decide, features)
@@ -130,15 +130,14 @@ class Service:
         self.telemetry.stage_done("personal", time.perf_counter() - began)
         return stored
 
-    async def _enriched(self, event_type: str, body: bytes, stored: bytes) -> bytes:
+    async def _enriched(self, event_type: str, stored: bytes) -> bytes:
         """A stored event with the answers of its enrichments. Of tries with one id, the first asks."""
         event = self.live.events[event_type]
         try:
-            given = _decode(body)
             kept = _decode(stored)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return stored  # the desk refuses it
-        if not isinstance(given, dict) or not isinstance(kept, dict):
+        if not isinstance(kept, dict):
             return stored
         identity = self._identity(event, kept)
         if identity is not None:
@@ -151,7 +150,8 @@ class Service:
             self._asking[event_type, identity] = done
         try:
             began = time.perf_counter()
-            answers, missing = await self.live.enrichments.answer(event_type, given, self.live.deadline_s)
+            # They are asked with what is kept: a card number in a free text goes to nobody outside either.
+            answers, missing = await self.live.enrichments.answer(event_type, kept, self.live.deadline_s)
             self.telemetry.stage_done("enrich", time.perf_counter() - began)
         finally:
             done.set_result(None)

@@ -46,11 +46,14 @@ class DeskQueue:
     """Called when more of the log is durable, with how many events that tells and the longest wait since deciding."""
     begin: Callable[[float], object] | None = None
     """Called before each micro-batch with how long its oldest event has waited (seconds)."""
+    mistaken: Callable[[Exception], object] | None = None
+    """Called where deciding fails by a mistake of ours: the engine may hold now what the log does not."""
     _loop: asyncio.AbstractEventLoop = field(init=False)
     _singles: deque[_Waiting] = field(default_factory=deque)
     _pieces: deque[_Waiting] = field(default_factory=deque)
     _undurable: deque[tuple[int, _Waiting]] = field(default_factory=deque)
     _is_scheduled: bool = False
+    _is_mistaken: bool = False
     _arrived_us: int = 0
 
     def __post_init__(self) -> None:
@@ -148,6 +151,10 @@ class DeskQueue:
                 self._decide(group)
 
     def _decide(self, group: list[_Waiting]) -> None:
+        if self._is_mistaken:
+            for waiting in group:
+                _refuse(waiting)
+            return
         items = [item for waiting in group for item in waiting.items]
         begun = time.perf_counter()
         waited = begun - group[0].since
@@ -158,6 +165,14 @@ class DeskQueue:
         except LogFailed:
             for waiting in group:
                 _refuse(waiting)
+            return
+        except Exception as error:
+            self._is_mistaken = True
+            for waiting in group:
+                if not waiting.future.done():
+                    waiting.future.set_exception(error)
+            if self.mistaken is not None:
+                self.mistaken(error)
             return
         if self.observe is not None:
             waits = [begun - waiting.since for waiting in group for _ in waiting.items]

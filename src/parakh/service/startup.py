@@ -48,6 +48,8 @@ __all__ = ["Opened", "open_service"]
 _START = "the start"
 _SENDING_ENDS_S = 5.0
 _LOG_FAILED = 74  # EX_IOERR
+_MISTAKEN = 70  # EX_SOFTWARE
+_TO_SAY_SO_S = 0.2
 _VERIFIED_WHOLE = 8 << 30
 _log = get_log("startup")
 
@@ -166,6 +168,7 @@ async def _assembled(
     _watch(service, outbox)
     queue.observe = Observer(telemetry, desk, guard).decided
     queue.committed = telemetry.committed
+    queue.mistaken = lambda error: _stop_mistaken(loop, error)
     queue.begin = lambda waited_s: guard.begin(max(0.0, service.live.deadline_s - waited_s))
     log.on_durable(lambda position: loop.call_soon_threadsafe(queue.durable, position))
     sending = asyncio.create_task(outbox.run())
@@ -288,6 +291,12 @@ def _locked(data: Path) -> IO[bytes]:
         file.close()
         raise ParakhError(f"another process serves {data}; one at a time may write its log") from None
     return file
+
+
+def _stop_mistaken(loop: asyncio.AbstractEventLoop, error: Exception) -> None:
+    """Deciding failed by a mistake of ours: what the engine holds may not be what the log says; a start mends it."""
+    _log.failed("deciding_failed", error)
+    loop.call_later(_TO_SAY_SO_S, os._exit, _MISTAKEN)
 
 
 def _stop_for_good(parts: list[DeskQueue]) -> None:

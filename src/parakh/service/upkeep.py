@@ -113,8 +113,10 @@ class Upkeep:
     def trim(self, now_us: int) -> int | None:
         """Let the log's segments go that are older than what is kept, as far as a snapshot covers them; answers where
         the log begins then, None where nothing is due.
+
+        What is old is told by the events' clock as well: a machine's clock that jumps ahead lets nothing go.
         """
-        due = self._trim_point(now_us - self.keep_us)
+        due = self._trim_point(min(now_us, self.desk.engine.state.clock_us) - self.keep_us)
         if due is None:
             return None
         self.queue.drain()
