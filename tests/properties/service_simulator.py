@@ -340,6 +340,7 @@ class Simulation:
         if due <= self.log.first:
             return
         self.queue.drain()
+        await self._turn()  # who is told now is told before what the trim forgets
         self.desk.trim(due, self.queue.arrived_us())
         self._note()
         if self.random.random() < 0.3:
