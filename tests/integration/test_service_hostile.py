@@ -227,6 +227,34 @@ def test_a_clock_that_jumps_ahead_lets_nothing_go(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_full_state_is_told_and_remembered(tmp_path: Path) -> None:
+    """Beyond its bound a decision has no windows, and says so; what has windows has whole ones, also after starts in
+    between; and every decision can be made again, though a start finds its bound at another event.
+    """
+    project, data = shop(tmp_path / "shop"), tmp_path / "data"
+    settings = project / "parakh.toml"
+    settings.write_text(settings.read_text() + '[limits]\nstate = "1MB"\n')
+    data.mkdir()
+    (data / "service.toml").write_text("[snapshots]\nevents = 500\n")
+    sent, degraded = 0, []
+    with ServiceProcess(project, data) as service:
+        for number in range(12):
+            lines = [payment(sent + at, card=sent + at, terminal=sent + at) for at in range(350)]
+            sent += len(lines)
+            service.post("/v1/decisions/payment:batch", "\n".join(map(json.dumps, lines)).encode())
+            told = service.decide({**payment(sent), "payment_id": f"x{number}", "card": "x"}, features="true").json()
+            degraded.append(told["flags"] == ["degraded"])
+            assert told["features"]["card.payments_1h"] == (None if degraded[-1] else number + 1)
+            if number % 2:
+                time.sleep(0.7)  # a snapshot may be begun
+                service.kill()
+                service.start()
+        assert service.get("/readyz").json()["status"] == "degraded"
+        assert not degraded[0]
+        assert degraded[-1]
+    assert verify(data, decisions=True).differing == 0
+
+
 def test_a_stop_under_load_loses_nothing_that_was_told(service: ServiceProcess) -> None:
     told: dict[int, bytes] = {}
 

@@ -94,6 +94,8 @@ class Engine:
         self.labelling = Labelling(project.definitions.settings.lateness_us)
         self.full: StateLimitError | None = None
         self._live = live
+        self.blindfolded = False  # made again as it was decided: without windows, though there is room for them now
+        self.blind = False  # whether the batch that was taken last was decided without windows
         self.keep_forsaken = False  # a replay can read labels that are given up again, and quarantine their bytes
         self._unswept = 0
         self._frame()
@@ -251,6 +253,7 @@ class Engine:
 
     def _look_back(self, admitted: Admitted, placed: Placed | None) -> None:
         """The windows, as long as there is room for them."""
+        before = self._flags[admitted.rows]
         try:
             if self.full is None:
                 self.history.read(self.words, self._flags, admitted, placed)
@@ -258,9 +261,10 @@ class Engine:
             if not self._live:
                 raise
             self.full = error
-        if self.full is None:
+        self.blind = self.blindfolded or self.full is not None
+        if not self.blind:
             return
-        self._flags[admitted.rows] |= DEGRADED
+        self._flags[admitted.rows] = before | DEGRADED
         for plan in self.plan.types:
             mine = admitted.rows[admitted.kinds == plan.index]
             for column in plan.features:

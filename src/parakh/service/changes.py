@@ -253,6 +253,8 @@ class Changes:
             catch_up(built, self._reader(self.log.durable), until=self.log.durable)
             if built.unreadable:
                 raise ParakhError(f"{built.unreadable:,} events of the log cannot be read by this version")
+            if built.engine.full is not None:
+                raise built.engine.full
             self.switch(building.version, who, why, built)
             reach("versions.switched")
             self._building = None

@@ -36,6 +36,7 @@ from parakh.streams.entries import (
     PROJECT,
     TRIM,
     UNDECIDED,
+    WINDOWS,
     Events,
     Labels,
     ProjectVersion,
@@ -187,7 +188,7 @@ class Desk:
         entry = Events(
             project=project,
             types=tuple(plan.event.name for plan in engine.plan.types),
-            unanswered=tuple(sorted(self.guard.unanswered)) if self.guard is not None else (),
+            unanswered=self._unanswered(),
             kinds=batch.kinds[accepted],
             id_hi=batch.column("id_hi")[rows],
             id_lo=batch.column("id_lo")[rows],
@@ -202,6 +203,11 @@ class Desk:
         position = self.log.append(EVENTS, entry.encode(), arrived_us=arrived_us)
         for number in numbers:
             items[number].position = position
+
+    def _unanswered(self) -> tuple[str, ...]:
+        """What the batch that was taken last was decided without, so that it can be made again."""
+        models = sorted(self.guard.unanswered) if self.guard is not None else []
+        return (*models, WINDOWS) if self.engine.blind else tuple(models)
 
     def _answer_others(self, items: Sequence[Item], batch: LogBatch, statuses: NDArray[np.uint8]) -> None:
         """What is not new: came before, came before with another body, or cannot be read."""

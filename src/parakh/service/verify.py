@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,13 @@ from parakh.errors import ParakhError
 from parakh.service.entry_index import EntryIndex
 from parakh.service.recovery import BATCH, build
 from parakh.service.state import apply_trim, batch_of, label_batch, read_label_lines
-from parakh.service.versions import Versions
+from parakh.service.versions import LiveProject, Versions
 from parakh.streams.entries import (
     EVENTS,
     LABELS,
     PROJECT,
     TRIM,
+    WINDOWS,
     Events,
     read_events,
     read_labels,
@@ -31,6 +32,7 @@ from parakh.streams.reader import LogReader
 __all__ = ["Verified", "verify_decisions", "verify_entries"]
 
 _SHOWN = 20
+_NO_BOUND = 1 << 60
 Progress = Callable[[int], object]
 
 
@@ -92,7 +94,7 @@ def verify_decisions(log: LogReader, versions: Versions, *, on_progress: Progres
         found.entries += 1
         if entry.kind == PROJECT:
             said = read_project(entry.payload)
-            version = versions.restore(said.hash, said.contents())
+            version = _unbounded(versions.restore(said.hash, said.contents()))
             found.versions += 1
             if engine is None:
                 engine = Engine(version, batch_size=BATCH, live=True)
@@ -110,6 +112,7 @@ def verify_decisions(log: LogReader, versions: Versions, *, on_progress: Progres
             events = read_events(entry.payload)
             entries.add(len(engine.ids), entry.position)
             scoring.unanswered = frozenset(events.unanswered)
+            engine.blindfolded = WINDOWS in events.unanswered
             for index in _differing(engine, events, entry.arrived_us, scoring):
                 found.differing += 1
                 if len(found.first_differing) < _SHOWN:
@@ -125,6 +128,12 @@ def verify_decisions(log: LogReader, versions: Versions, *, on_progress: Progres
         if on_progress is not None:
             on_progress(entry.next)
     return found
+
+
+def _unbounded(version: LiveProject) -> LiveProject:
+    """A version whose state has room for all windows: where there was none, the log says so."""
+    settings = replace(version.definitions.settings, state_bytes=_NO_BOUND)
+    return replace(version, definitions=replace(version.definitions, settings=settings))
 
 
 def _differing(engine: Engine, events: Events, arrived_us: int, scoring: _Recorded) -> list[int]:

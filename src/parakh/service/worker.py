@@ -55,6 +55,10 @@ def take_snapshot(data: Path, until: int) -> None:
     if found is None:
         _tell(error="the log is empty")
         return
+    if found.engine.full is not None:
+        # A start from it would take windows with holes for whole ones; one from an older snapshot finds out itself.
+        _tell(error=str(found.engine.full))
+        return
     parent = data / "snapshots"
     snapshots.write(parent, found.engine, found.entries, position=found.position, versions=found.versions)
     snapshots.prune(parent)
@@ -67,6 +71,9 @@ def build_version(data: Path, until: int, version: str) -> None:
     built = build(_versions(data).get(version), log, until=until, on_progress=_Telling())
     if built.unreadable:
         _tell(unreadable=built.unreadable)
+        return
+    if built.engine.full is not None:
+        _tell(error=str(built.engine.full))
         return
     name = built_name(version)
     snapshots.write(

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "EVENTS", "LABELS", "PROJECT", "TRIM", "UNDECIDED", "Events", "Labels", "ProjectVersion", "Trim", "read_events",
-    "read_labels", "read_project", "read_trim",
+    "EVENTS", "LABELS", "PROJECT", "TRIM", "UNDECIDED", "WINDOWS", "Events", "Labels", "ProjectVersion", "Trim",
+    "read_events", "read_labels", "read_project", "read_trim",
 ]  # fmt: skip
 
 EVENTS, LABELS, PROJECT, TRIM = 1, 2, 3, 4
+WINDOWS = "~windows"
+"""Stands among what was `unanswered` where there was no room for windows: when that is so depends on the process."""
 UNDECIDED = -1
 """The outcome of an event that was taken in and not decided."""
 
@@ -48,7 +50,8 @@ class Events:
     """A micro-batch of accepted events in log order, and what was decided on them by one version of a project.
 
     types: names of event types. kinds: uint8[n], index into them. id_hi, id_lo: uint64[n]. times_us: int64[n], event
-    time. outcomes: int8[n], UNDECIDED where the event was only taken in. unanswered: models that gave no score in time.
+    time. outcomes: int8[n], UNDECIDED where the event was only taken in. unanswered: models that gave no score in
+    time, and WINDOWS where it was decided without.
     """
 
     project: str
