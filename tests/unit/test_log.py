@@ -262,8 +262,8 @@ def test_r5_a_sync_that_fails_is_never_tried_again(tmp_path: Path) -> None:
     with pytest.raises(LogFailed):
         log.append(1, b"more", arrived_us=0)
     assert log.durable < end
+    log.close()  # waits for the writer, which says what went wrong after those who wait for the log know
     assert isinstance(failures[0], OSError)
-    log.close()
     with opened(tmp_path) as log:
         assert contents(log)[0] == b"kept"
 
