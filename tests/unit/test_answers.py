@@ -10,7 +10,8 @@ import numpy as np
 from parakh.decisions.engine import Engine
 from parakh.decisions.samples import sample_crowd, sample_events, sample_project
 from parakh.project.project import Project
-from parakh.service.answers import AnswerWriter, Shape, decided_answer, iso
+from parakh.service.answer_writer import AnswerWriter
+from parakh.service.answers import Shape, decided_answer, iso
 from parakh.simulation import simulate
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "card-payments"

@@ -28,7 +28,7 @@ from parakh.service.changes import Changes
 from parakh.service.desk import Desk, Item
 from parakh.service.enrichment import Enrichments
 from parakh.service.ledger import BadCursor, BadFilter, Ledger, LedgerFilter
-from parakh.service.limits import Refusal, check_keys
+from parakh.service.limits import Refusal, check_json
 from parakh.service.modelguard import ModelGuard
 from parakh.service.personal.storing import ReservedKey, Storing, extended
 from parakh.service.problems import Problem, problem, refusal
@@ -78,6 +78,7 @@ class Service:
     live: LiveVersion
     guard: ModelGuard
     now_us: Callable[[], int]
+    depth: int
     _asking: dict[tuple[str, str], asyncio.Future[None]] = field(default_factory=dict)
 
     # -- decisions ----------------------------------------------------------------------------------------------------
@@ -91,10 +92,9 @@ class Service:
             return self._no_type()
         if self.log.full:
             return problem("log_full", retry_after_s=1)
-        try:
-            stored = self._stored(event_type, body)
-        except ReservedKey:
-            return problem("reserved_key")
+        stored = self._stored(event_type, body)
+        if isinstance(stored, Problem):
+            return stored
         if self.live.enrichments.asks(event_type):
             live = self.live
             stored = await self._enriched(event_type, stored)
@@ -103,16 +103,25 @@ class Service:
         item = Item(self.live.types[event_type], stored, decide, features)
         return (await self.queue.put(item))[0]
 
-    def submit(self, event_type: str, body: bytes, features: bool) -> asyncio.Future[list[Told]] | None:
-        """The short way of one event to the desk; None where it has to take the long one, by `decide`."""
+    def is_short(self, event_type: str) -> bool:
+        """Whether events of this type need nothing but the desk, so that `submit` takes them."""
         live = self.live
-        index = live.types.get(event_type)
-        if index is None or live.enrichments.asks(event_type):
-            return None
-        try:
-            return self.queue.put(Item(index, self._stored(event_type, body), True, features))
-        except ReservedKey:
-            return None
+        return event_type in live.types and not live.enrichments.asks(event_type)
+
+    def submit(
+        self, event_type: str, body: bytes, features: bool, tell: Callable[[list[Told]], object]
+    ) -> Problem | None:
+        """The short way of one event to the desk; `tell` gets its answer, alone in a list, unless there is a problem
+        at once."""
+        if self.log.full:
+            return problem("log_full", retry_after_s=1)
+        if self.too_busy():
+            return problem("overloaded", "what is asked now would be answered too late", retry_after_s=1)
+        stored = self._stored(event_type, body)
+        if isinstance(stored, Problem):
+            return stored
+        self.queue.submit(Item(self.live.types[event_type], stored, True, features), tell)
+        return None
 
     def too_busy(self) -> bool:
         """Whether what comes now would be answered too late: the oldest that waits has waited too long."""
@@ -120,13 +129,20 @@ class Service:
             _PATIENCE * self.live.deadline_s, _LEAST_PATIENCE_S
         )
 
-    def _stored(self, event_type: str, body: bytes) -> bytes:
-        """An event as it is kept: with its personal fields treated."""
-        storing = self.live.storing
-        if storing.plain(event_type) and storing.untouched(event_type, body):
-            return body
+    def _stored(self, event_type: str, body: bytes) -> bytes | Problem:
+        """An event as it is kept, with its personal fields treated; or why it is not even looked at."""
+        plain = self.live.storing.plain(event_type, body)
+        return self._treated(event_type, body) if plain is None else plain
+
+    def _treated(self, event_type: str, body: bytes) -> bytes | Problem:
+        refused = check_json(body, self.depth)
+        if refused is not None:
+            return refused
         began = time.perf_counter()
-        stored = storing.store(event_type, body)
+        try:
+            stored = self.live.storing.store(event_type, body)
+        except ReservedKey:
+            return problem("reserved_key")
         self.telemetry.stage_done("personal", time.perf_counter() - began)
         return stored
 
@@ -199,11 +215,11 @@ class Service:
                 ahead.append(asyncio.ensure_future(self._piece(event_type, lines, decide, features)))
                 if len(ahead) >= _PIECES_AHEAD:
                     told = await ahead.pop(0)
-                    yield b"".join(_line(item, number + at) for at, item in enumerate(told, 1))
+                    yield _lines_out(told, number)
                     number += len(told)
             while ahead:
                 told = await ahead.pop(0)
-                yield b"".join(_line(item, number + at) for at, item in enumerate(told, 1))
+                yield _lines_out(told, number)
                 number += len(told)
         finally:
             for task in ahead:
@@ -213,29 +229,14 @@ class Service:
         if event_type not in self.live.types:  # a version without it has come since the batch began
             return [self._no_type()] * len(lines)
         if self.live.enrichments.asks(event_type):
-            ones = (self._line(event_type, line, decide=decide, features=features) for line in lines)
+            ones = (self._one(event_type, line, decide=decide, features=features) for line in lines)
             return list(await asyncio.gather(*ones))
-        told: list[Told | None] = [None] * len(lines)
-        items: list[Item] = []
-        places: list[int] = []
         index = self.live.types[event_type]
-        for place, line in enumerate(lines):
-            refused = check_keys(line)
-            if refused is not None:
-                told[place] = refused
-                continue
-            try:
-                items.append(Item(index, self._stored(event_type, line), decide, features))
-                places.append(place)
-            except ReservedKey:
-                told[place] = problem("reserved_key")
-        if items:
-            for place, answer in zip(places, await self.queue.put_piece(items)):
-                told[place] = answer
-        return [answer for answer in told if answer is not None]
-
-    async def _line(self, event_type: str, line: bytes, *, decide: bool, features: bool) -> Told:
-        return check_keys(line) or await self._one(event_type, line, decide=decide, features=features)
+        plain = self.live.storing.plain_lines(event_type, lines)
+        stored = [self._treated(event_type, line) if body is None else body for line, body in zip(lines, plain)]
+        items = [Item(index, body, decide, features) for body in stored if isinstance(body, bytes)]
+        answers = iter(await self.queue.put_piece(items) if items else ())
+        return [body if isinstance(body, Problem) else next(answers) for body in stored]
 
     # -- events and labels --------------------------------------------------------------------------------------------
 
@@ -397,11 +398,13 @@ class Service:
         return problem("unknown_event_type", hint=f"event types are {listed}"[:500])
 
 
-def _line(told: Told, number: int) -> bytes:
-    """A line of a batch's answer; a refused one says which line it was."""
-    if isinstance(told, Answer):
-        return told.body + b"\n"
-    return told.body.rstrip(b"}") + b',"line":%d}\n' % number
+def _lines_out(told: Sequence[Told], before: int) -> bytes:
+    """The answers of a piece as lines; a refused one says which line of the batch it was."""
+    bodies = [
+        item.body if isinstance(item, Answer) else item.body.rstrip(b"}") + b',"line":%d}' % (before + at)
+        for at, item in enumerate(told, 1)
+    ]
+    return b"\n".join([*bodies, b""])
 
 
 def _lines_of(body: bytes) -> list[bytes]:
@@ -421,10 +424,11 @@ async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
     waiting: list[bytes] = []
     async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
-        waiting += [line for line in lines if line.strip()]
-        while len(waiting) >= PIECE:
-            yield waiting[:PIECE]
-            waiting = waiting[PIECE:]
+        waiting += [line for line in lines if line and not line.isspace()]
+        whole = len(waiting) - len(waiting) % PIECE
+        for first in range(0, whole, PIECE):
+            yield waiting[first : first + PIECE]
+        waiting = waiting[whole:]
     if rest.strip():
         waiting.append(rest)
     for first in range(0, len(waiting), PIECE):

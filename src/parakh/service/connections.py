@@ -89,12 +89,16 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self.head_is_here()
+        super().on_headers_complete()
+
+    def head_is_here(self) -> None:
+        """The head of a request has come in time."""
         self._in_head = False
         self._head_bytes = 0
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-        super().on_headers_complete()
 
     def pause_writing(self) -> None:
         super().pause_writing()

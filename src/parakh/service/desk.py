@@ -26,7 +26,8 @@ from parakh.events.merge import LogBatch
 from parakh.events.quarantine import Quarantine
 from parakh.events.reasons import Reason
 from parakh.expressions.strings import Strings
-from parakh.service.answers import REPLAYED, Answer, AnswerWriter, accepted_answer, answer_of, decided_answer
+from parakh.service.answer_writer import AnswerWriter
+from parakh.service.answers import REPLAYED, Answer, accepted_answer, answer_of, decided_answer
 from parakh.service.entry_index import EntryIndex
 from parakh.service.problems import Problem, problem, refusal
 from parakh.service.state import apply_trim, batch_of, label_batch, read_label_lines, spans

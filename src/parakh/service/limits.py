@@ -22,7 +22,7 @@ from parakh.service.access import Caller
 from parakh.service.problems import Problem, problem
 from parakh.service.settings import LimitSettings
 
-__all__ = ["Limits", "Refusal", "check_depth", "check_keys"]
+__all__ = ["Limits", "Refusal", "check_depth", "check_json", "check_keys"]
 
 Headers = Iterable[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -119,17 +119,6 @@ class Limits:
             raise Refusal(_too_slow()) from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def first_part(self, receive: Receive) -> MutableMapping[str, Any]:
-        """The first message of a body, which has to come in time. Raises Refusal."""
-        # uvicorn says whether all of the body is there: then nothing is waited for, and no timer is worth its while.
-        if not getattr(getattr(receive, "__self__", None), "more_body", True):
-            return await receive()
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                return await receive()
-        except TimeoutError:
-            raise Refusal(_too_slow()) from None
-
     async def stream_body(self, receive: Receive, headers: Headers) -> AsyncIterator[bytes]:
         """A batch's body in parts as they come, unpacked where it is gzip. Raises Refusal, also in the middle.
 
@@ -152,10 +141,6 @@ class Limits:
                 raise Refusal(problem("line_too_long", f"a line has at most {most:,} bytes", limit_bytes=most))
             yield part
 
-    def check_json(self, body: bytes) -> Problem | None:
-        """Whether one JSON text may be parsed: nested no deeper than the limit, and no key twice in an object."""
-        return check_depth(body, self.settings.depth) or check_keys(body)
-
 
 # -- JSON, before it is parsed -----------------------------------------------------------------------------------------
 
@@ -165,6 +150,11 @@ _STEPS: Final = np.array([1 if byte in b"[{" else -1 for byte in range(256)], dt
 _SPACE_AFTER_QUOTE: Final = re.compile(rb'"[ \t\r\n]')
 _NESTING: Final = frozenset({dict, list})
 _decode: Final = msgspec.json.Decoder().decode
+
+
+def check_json(body: bytes, depth: int) -> Problem | None:
+    """Why a JSON text may not be parsed: it is nested deeper than `depth`, or has a key twice in an object."""
+    return check_depth(body, depth) or check_keys(body)
 
 
 def check_depth(body: bytes, depth: int) -> Problem | None:

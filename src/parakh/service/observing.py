@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from parakh.decisions.decisions import Decisions
 from parakh.decisions.policy import DEGRADED
@@ -28,23 +28,30 @@ class Observer:
     guard: ModelGuard
 
     def decided(self, items: Sequence[Item], decisions: Decisions, waits_s: Sequence[float], took_s: float) -> None:
-        """Count a micro-batch; `waits_s` is how long each event has waited for it."""
+        """Count a micro-batch; `waits_s` is how long what it was made of has waited: each event, or a piece whole."""
         telemetry, plans = self.telemetry, self.desk.engine.plan.types
-        statuses = decisions.statuses.tolist()
-        counts = Counter(zip((item.type_index for item in items), statuses))
-        for (type_index, status), count in counts.items():
-            telemetry.events(plans[type_index].event.name, _STATUSES[status], count)
+        for type_index, counts in self._statuses(items, decisions.statuses).items():
+            for status, count in enumerate(counts):
+                if count:
+                    telemetry.events(plans[type_index].event.name, _STATUSES[status], count)
         telemetry.stage_done("decide", took_s, len(items))
-        waits = np.array(waits_s)
-        for number, part in enumerate(decisions.parts):
-            queued = waits if number == 0 else None
-            telemetry.batch_decided(part.schema.event_type, part.judgement.outcome, queued_seconds=queued)
+        for wait in waits_s:
+            telemetry.stage_done("queue", wait, len(items) // len(waits_s))
+        for part in decisions.parts:
+            telemetry.batch_decided(part.schema.event_type, part.judgement.outcome)
             telemetry.rules_hit(part.schema.event_type, part.judgement.hits)
             degraded = int(np.count_nonzero(part.flags & DEGRADED))
             if degraded:
                 self._degraded(degraded)
-        if not decisions.parts:
-            telemetry.stage_done("queue", float(waits.max(initial=0.0)), len(items))
+
+    @staticmethod
+    def _statuses(items: Sequence[Item], statuses: NDArray[np.uint8]) -> dict[int, list[int]]:
+        """How many events of each type have each status."""
+        kinds = [item.type_index for item in items]
+        if kinds.count(kinds[0]) == len(kinds):
+            return {kinds[0]: np.bincount(statuses, minlength=len(_STATUSES)).tolist()}
+        of_kinds = np.array(kinds)
+        return {kind: np.bincount(statuses[of_kinds == kind]).tolist() for kind in set(kinds)}
 
     def _degraded(self, count: int) -> None:
         """Decisions without something that they need; an enrichment that is missing was counted when it was asked."""

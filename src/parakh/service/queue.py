@@ -11,10 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from parakh.decisions.decisions import Decisions
 from parakh.service.answers import Answer
 from parakh.service.desk import Desk, Item
+from parakh.service.guard import mistake
 from parakh.service.problems import Problem, problem
 from parakh.streams.failpoints import reach
 from parakh.streams.log import LogFailed
@@ -24,13 +26,14 @@ __all__ = ["DeskQueue"]
 _AT_ONCE = 64
 Told = Answer | Problem
 Observer = Callable[[Sequence[Item], Decisions, Sequence[float], float], object]
-"""Called after each micro-batch with its items, the decisions, how long each has waited, and the seconds it took."""
+"""Called after each micro-batch with its items, the decisions, how long each event (or the piece) has waited, and the
+seconds it took."""
 
 
 @dataclass(slots=True)
 class _Waiting:
     items: Sequence[Item]
-    future: asyncio.Future[list[Told]]
+    tell: Callable[[list[Told]], object]
     since: float
     decided: float = 0.0
 
@@ -71,19 +74,27 @@ class DeskQueue:
         oldest += [self._undurable[0][1].since] if self._undurable else []
         return time.perf_counter() - min(oldest) if oldest else 0.0
 
+    def submit(self, item: Item, tell: Callable[[list[Told]], object]) -> None:
+        """One event; `tell` is called with its answer, alone in a list, when it is durable."""
+        self._singles.append(_Waiting((item,), tell, time.perf_counter()))
+        self._schedule()
+
     def put(self, item: Item) -> asyncio.Future[list[Told]]:
-        """One event; its answer, alone in a list, comes when it is durable."""
-        return self._put(self._singles, (item,))
+        """One event, with a future of its answer."""
+        future, tell = self._future()
+        self.submit(item, tell)
+        return future
 
     def put_piece(self, items: Sequence[Item]) -> asyncio.Future[list[Told]]:
         """A piece of a batch; its answers come together."""
-        return self._put(self._pieces, items)
-
-    def _put(self, queue: deque[_Waiting], items: Sequence[Item]) -> asyncio.Future[list[Told]]:
-        future: asyncio.Future[list[Told]] = self._loop.create_future()
-        queue.append(_Waiting(items, future, time.perf_counter()))
+        future, tell = self._future()
+        self._pieces.append(_Waiting(items, tell, time.perf_counter()))
         self._schedule()
         return future
+
+    def _future(self) -> tuple[asyncio.Future[list[Told]], Callable[[list[Told]], object]]:
+        future: asyncio.Future[list[Told]] = self._loop.create_future()
+        return future, partial(_settle, future)
 
     def arrived_us(self) -> int:
         """When what is taken now arrives: the wall clock, which never goes back here."""
@@ -97,9 +108,9 @@ class DeskQueue:
 
     def when_durable(self, position: int, told: Told) -> asyncio.Future[list[Told]]:
         """Tell something that is no event, when the log is durable up to a position."""
-        future: asyncio.Future[list[Told]] = self._loop.create_future()
+        future, tell = self._future()
         now = time.perf_counter()
-        waiting = _Waiting((Item(0, b"", answer=told),), future, now, now)
+        waiting = _Waiting((Item(0, b"", answer=told),), tell, now, now)
         if position <= self.desk.log.durable:
             self._tell(waiting)
         else:
@@ -168,15 +179,14 @@ class DeskQueue:
             return
         except Exception as error:
             self._is_mistaken = True
+            wrong = mistake(error)
             for waiting in group:
-                if not waiting.future.done():
-                    waiting.future.set_exception(error)
+                waiting.tell([wrong] * len(waiting.items))
             if self.mistaken is not None:
                 self.mistaken(error)
             return
         if self.observe is not None:
-            waits = [begun - waiting.since for waiting in group for _ in waiting.items]
-            self.observe(items, decisions, waits, time.perf_counter() - begun)
+            self.observe(items, decisions, [begun - waiting.since for waiting in group], time.perf_counter() - begun)
         durable, decided = self.desk.log.durable, time.perf_counter()
         for waiting in group:
             waiting.decided = decided
@@ -187,10 +197,8 @@ class DeskQueue:
                 self._undurable.append((position, waiting))
 
     def _tell(self, waiting: _Waiting) -> None:
-        if waiting.future.done():
-            return  # the caller has gone
         reach("desk.before_answer")
-        waiting.future.set_result([self._told(item) for item in waiting.items])
+        waiting.tell([self._told(item) for item in waiting.items])
 
     def _told(self, item: Item) -> Told:
         if item.stored is not None:
@@ -200,6 +208,10 @@ class DeskQueue:
 
 
 def _refuse(waiting: _Waiting) -> None:
-    if not waiting.future.done():
-        refused = problem("log_full", "the log cannot be written; the same request may be sent again")
-        waiting.future.set_result([refused] * len(waiting.items))
+    refused = problem("log_full", "the log cannot be written; the same request may be sent again")
+    waiting.tell([refused] * len(waiting.items))
+
+
+def _settle(future: asyncio.Future[list[Told]], told: list[Told]) -> None:
+    if not future.done():  # else the caller has gone
+        future.set_result(told)

@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from parakh.service.access import Caller
 from parakh.service.answers import NDJSON, Answer
 from parakh.service.guard import REFUSED, mistake
-from parakh.service.limits import Limits, Refusal
+from parakh.service.limits import Limits, Refusal, check_json
 from parakh.service.problems import Problem, problem
 
 __all__ = ["PUBLIC", "ROUTES", "Handler", "Route", "Routed", "Service", "as_response"]
@@ -100,18 +100,14 @@ class Routed:
 
     async def event(self) -> bytes:
         """The body, one event. Raises Refusal."""
-        body = await self.limits.read_body(self.request.receive, self.request.scope["headers"])
-        refused = self.limits.check_json(body)
-        if refused is not None:
-            raise Refusal(refused)
-        return body
+        return await self.limits.read_body(self.request.receive, self.request.scope["headers"])
 
     async def bulk(self) -> bytes:
         """The body: one JSON object, or one a line. Raises Refusal."""
         limit = self.limits.settings.bulk_bytes
         body = await self.limits.read_body(self.request.receive, self.request.scope["headers"], limit)
         if b"\n" not in body.strip():
-            refused = self.limits.check_json(body)
+            refused = check_json(body, self.limits.settings.depth)
             if refused is not None:
                 raise Refusal(refused)
         return body

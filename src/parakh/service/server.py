@@ -7,6 +7,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -14,8 +15,8 @@ import uvicorn
 from parakh.errors import ParakhError
 from parakh.service.access import Access
 from parakh.service.app import create_app
-from parakh.service.connections import Connection, spare_files
-from parakh.service.hot import HotRoute
+from parakh.service.connections import spare_files
+from parakh.service.hot import HotConnection, HotRoute
 from parakh.service.limits import Limits
 from parakh.service.recovery import Progress
 from parakh.service.settings import ServiceSettings
@@ -95,7 +96,7 @@ def _config(app: HotRoute, settings: ServiceSettings) -> uvicorn.Config:
     tls = settings.tls
     return uvicorn.Config(
         app,
-        http=Connection,
+        http=partial(HotConnection, app),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,

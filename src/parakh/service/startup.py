@@ -154,8 +154,9 @@ async def _assembled(
         on_switch=lambda live: use(live), on_rebuilt=upkeep.request,
     )  # fmt: skip
     service = Service(
-        desk, log, queue, ledger, changes, upkeep, telemetry, _live(recovered.version, tokens, desk), guard, now_us
-    )
+        desk, log, queue, ledger, changes, upkeep, telemetry, _live(recovered.version, tokens, desk), guard, now_us,
+        settings.limits.depth,
+    )  # fmt: skip
 
     closing: list[asyncio.Task[None]] = []
 

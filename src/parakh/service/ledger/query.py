@@ -38,8 +38,8 @@ SLICE_BYTES: Final = 1 << 18
 CATCH_UP_S: Final = 1.0
 IDLE_S: Final = 0.1
 BEHIND_BYTES: Final = 1 << 17
-REST: Final = 2.0
-"""How many times as long as it worked the follower rests while it is behind: it takes a third of a core at most."""
+REST: Final = 9.0
+"""How many times as long as it worked the follower rests while it is behind: it takes a tenth of a core at most."""
 _ONE_ENTRY = 4_096
 _READS_A_SLICE = 16
 _MOST_BLOCKS = 1_000

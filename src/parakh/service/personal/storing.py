@@ -26,6 +26,7 @@ from parakh.expressions.types import STRING, Kind, Type
 from parakh.features.definition import Entity
 from parakh.features.reads import key_fields
 from parakh.service.personal.cards import has_card_number, mask_card_numbers, may_hold_card_number
+from parakh.service.personal.plain import PlainBodies
 from parakh.service.personal.sealing import Sealing
 from parakh.service.personal.tokens import is_token
 
@@ -72,8 +73,8 @@ class _Column:
 
     @property
     def looked_at(self) -> bool:
-        """Whether card numbers are looked for: in texts that are not treated already, but never in an id."""
-        return self.kind is None and not self.is_id and self.type.kind is Kind.STRING
+        """Whether card numbers are looked for: in amounts, and in texts that are not treated already and are no id."""
+        return self.kind is None and not self.is_id and self.type.kind in (Kind.STRING, Kind.MONEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class _Shape:
     event: EventType
     columns: tuple[_Column, ...]
     decoder: Callable[[bytes], Any] | None
-    strict: Callable[[bytes], Any] | None
+    plain: PlainBodies | None  # where nothing of it is treated
     treated: tuple[tuple[str, _Column], ...]  # with the names of `decoder`'s slots, as the next
     texts: tuple[str, ...]
     sealing: Sealing | None = field(default=None)
@@ -124,25 +125,15 @@ class Storing:
             for entity in definitions.entities
         }
 
-    def plain(self, event_type: str) -> bool:
-        """Whether a body of this type may be stored as it came, where it is `untouched`: nothing personal is in it."""
-        return self._shapes[event_type].strict is not None
+    def plain(self, event_type: str, body: bytes) -> bytes | None:
+        """The stored body of an event that needs no care, see `parakh.service.personal.plain`; None where it does."""
+        bodies = self._shapes[event_type].plain
+        return None if bodies is None else bodies.stored(body)
 
-    def untouched(self, event_type: str, body: bytes) -> bool:
-        """Whether a body of a plain type is stored as it came.
-
-        It is a JSON object of declared keys alone, without escapes, and no text of it can hold a card number.
-        """
-        strict = self._shapes[event_type].strict
-        if strict is None or b"\\" in body or may_hold_card_number(body):
-            return False
-        try:
-            if not body.isascii():
-                body.decode()
-            strict(body)
-        except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
-            return False
-        return True
+    def plain_lines(self, event_type: str, lines: Sequence[bytes]) -> Sequence[bytes | None]:
+        """The same of each of many, none of which has a line break in it."""
+        bodies = self._shapes[event_type].plain
+        return [None] * len(lines) if bodies is None else bodies.stored_lines(lines)
 
     def store(self, event_type: str, body: bytes) -> bytes:
         """The stored body of an event.
@@ -289,10 +280,14 @@ class Storing:
         return _encode(self._tokenise(text) if column.kind == "token" else masked(text))
 
     def _looked_at(self, column: _Column, value: bytes) -> bytes:
-        """A value that is not personal, without the card numbers in it."""
+        """A value that is not personal, without the card numbers in it. Raises Refused for one given as an amount."""
         if value[0] in b"[{":
             return _NOTHING  # no field takes it
         if not column.looked_at or not (may_hold_card_number(value) or b"\\" in value):
+            return value
+        if column.type.kind is Kind.MONEY:
+            if has_card_number(str(_value(value))):
+                raise Refused(Reason.OUT_OF_RANGE)
             return value
         try:
             text = convert(_value(value), STRING)
@@ -322,8 +317,8 @@ class Storing:
         return _Shape(
             event=event,
             columns=columns,
-            decoder=None if nested else _decoder(names, forbid=False),
-            strict=_decoder(names, forbid=True) if plain else None,
+            decoder=None if nested else _decoder(names),
+            plain=PlainBodies((column.source.encode(), column.looked_at) for column in columns) if plain else None,
             treated=tuple((names[column.source], column) for column in columns if column.kind is not None),
             texts=tuple(names[column.source] for column in columns if column.looked_at),
             sealing=Sealing(definitions, event.name, self._derived) if sealed(definitions, event.name) else None,
@@ -377,14 +372,13 @@ def _column(source: str, *, kind: str | None, type: Type, is_id: bool, is_key: b
     return _Column(source, tuple(source.split(".")), _encode(source) + b":", kind, type, is_id, is_key)
 
 
-def _decoder(names: Mapping[str, str], *, forbid: bool) -> Callable[[bytes], Any]:
-    """Reads an object into one of slots, which keep the text of each value; `forbid` refuses keys of no slot."""
+def _decoder(names: Mapping[str, str]) -> Callable[[bytes], Any]:
+    """Reads an object into one of slots, which keep the text of each value."""
     event = msgspec.defstruct(
         "Event",
         [(name, msgspec.Raw, _ABSENT) for name in names.values()],
         rename={name: source for source, name in names.items()},
         omit_defaults=True,
-        forbid_unknown_fields=forbid,
         gc=False,
     )
     return msgspec.json.Decoder(event).decode

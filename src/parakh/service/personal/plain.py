@@ -1,0 +1,280 @@
+"""Bodies that need no care, stored by one kernel, many at once.
+
+A body is plain where it is one JSON object in ASCII, each key once, none of whose values is nested, has an escape or
+could be a card number. That is what nearly every caller sends, to types without personal fields. It is stored as it
+came, but for the members that the project does not declare, which are left out. All else is looked at with care.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from parakh.events.scalars import scan_number
+from parakh.expressions.kernels import kernel
+
+__all__ = ["PlainBodies"]
+
+_LEAST_DIGITS = 13  # of a card number
+_MOST_UNDECLARED = 16
+_FIRST_ROOM = 1 << 14
+
+
+class PlainBodies:
+    """Stores the plain bodies of a type, whose keys are given, each with whether its value may not look like a card
+    number.
+
+    >>> bodies = PlainBodies([(b"id", False), (b"note", True)])
+    >>> bodies.stored(b'{"id": "4111111111111111", "cvv": 123, "note": null}')
+    b'{"id": "4111111111111111","note": null}'
+    >>> bodies.stored(b'{"id": 1, "note": "4111-1111 1111 1111"}') is None
+    True
+    >>> bodies.stored_lines([b'{"id": 1}', b'{"id": 1, "id": 2}'])
+    [b'{"id": 1}', None]
+    """
+
+    def __init__(self, keys: Iterable[tuple[bytes, bool]]) -> None:
+        held = list(keys)
+        self._keys = np.frombuffer(b"".join(key for key, _ in held) + b"\0", np.uint8)
+        self._ends = np.cumsum([0, *(len(key) for key, _ in held)], dtype=np.int64)
+        self._looked_at = np.array([looked_at for _, looked_at in held] + [False], np.bool_)
+        self._seen = np.zeros(len(held) + 1, np.int64)
+        self._strange = np.zeros((_MOST_UNDECLARED, 2), np.int64)
+        self._out = np.empty(_FIRST_ROOM, np.uint8)
+        self._bound = np.zeros(2, np.int64)
+
+    def stored(self, body: bytes) -> bytes | None:
+        """One body as it is stored, itself where nothing is left out; None where it is not plain."""
+        bounds = self._bound
+        self._store(body + b"\n", bounds)
+        end = int(bounds[1])
+        if end < 0:
+            return None
+        return body if end == len(body) else self._out[:end].tobytes()
+
+    def stored_lines(self, lines: Sequence[bytes]) -> list[bytes | None]:
+        """The same of each of many, none of which has a line break in it."""
+        bounds = np.empty(len(lines) + 1, np.int64)
+        self._store(b"\n".join(lines) + b"\n", bounds)
+        ends = bounds.tolist()
+        data = self._out[: max(ends[-1], ~ends[-1])].tobytes()
+        stored: list[bytes | None] = []
+        start = 0
+        for line, end in zip(lines, ends[1:]):
+            stored.append(None if end < 0 else line if end - start == len(line) else data[start:end])
+            start = max(end, ~end)
+        return stored
+
+    def _store(self, data: bytes, bounds: Any) -> None:
+        if self._out.size < len(data):
+            self._out = np.empty(len(data) * 5 // 4, np.uint8)
+        _store(
+            np.frombuffer(data, np.uint8),
+            self._keys, self._ends, self._looked_at, self._seen, self._strange, self._out, bounds,
+        )  # fmt: skip
+
+
+@kernel
+def _store(
+    buffer: Any, keys: Any, ends: Any, looked_at: Any, seen: Any, strange: Any, out: Any, bounds: Any
+) -> None:  # fmt: skip
+    """Store each line of a buffer. bounds[i + 1] is where line i ends in `out`, its complement where it is not plain."""
+    at = start = 0
+    bounds[0] = 0
+    last = bounds.shape[0] - 2
+    for line in range(last + 1):
+        end = start
+        if line == last:
+            end = buffer.shape[0] - 1  # one body alone may have line breaks
+        else:
+            while buffer[end] != 10:
+                end += 1
+        stored = _store_one(buffer, start, end, keys, ends, looked_at, seen, strange, out, at)
+        at = max(at, stored)
+        bounds[line + 1] = at if stored >= 0 else ~at
+        start = end + 1
+
+
+@kernel
+def _store_one(
+    buffer: Any, at: Any, end: Any, keys: Any, ends: Any, looked_at: Any, seen: Any, strange: Any, out: Any, to: Any
+) -> Any:  # fmt: skip
+    """Store buffer[at:end] from out[to] on; where it ends there, -1 where it is not plain.
+
+    `seen`, one word a key and one more, tells which keys it has given already; `strange` has those it does not declare.
+    """
+    count = ends.shape[0] - 1
+    seen[count] += 1
+    stamp = seen[count]
+    begin, first_to, strangers, members = at, to, 0, 0
+    out[to] = 123
+    to += 1
+    at = _after_space(buffer, at, end)
+    if at >= end or buffer[at] != 123:
+        return -1
+    at = _after_space(buffer, at + 1, end)
+    key = -1
+    empty = at < end and buffer[at] == 125
+    while not empty:
+        member = at
+        start = at + 1
+        if at >= end or buffer[at] != 34:
+            return -1
+        at = _text_end(buffer, start, end, False)
+        if at < 0:
+            return -1
+        found = _which(buffer, start, at - start, keys, ends, key + 1)
+        if found < 0:
+            if strangers == strange.shape[0] or buffer[start] == 126:
+                return -1
+            for other in range(strangers):
+                if _same(buffer, strange[other, 0], strange[other, 1], start, at):
+                    return -1
+            strange[strangers, 0], strange[strangers, 1] = start, at
+            strangers += 1
+        elif seen[found] == stamp:
+            return -1
+        else:
+            key = found
+            seen[key] = stamp
+        at = _after_space(buffer, at + 1, end)
+        if at >= end or buffer[at] != 58:
+            return -1
+        at = _after_space(buffer, at + 1, end)
+        if at >= end:
+            return -1
+        careful = found >= 0 and looked_at[found]
+        if buffer[at] == 34:
+            at = _text_end(buffer, at + 1, end, careful) + 1
+            if at == 0:
+                return -1
+        else:
+            at = _left_out_end(buffer, at, end) if found < 0 else _word_end(buffer, at, end, careful)
+            if at < 0:
+                return -1
+        if found >= 0:
+            if members:
+                out[to] = 44
+                to += 1
+            for place in range(member, at):
+                out[to] = buffer[place]
+                to += 1
+            members += 1
+        at = _after_space(buffer, at, end)
+        if at >= end:
+            return -1
+        if buffer[at] == 125:
+            break
+        if buffer[at] != 44:
+            return -1
+        at = _after_space(buffer, at + 1, end)
+    if _after_space(buffer, at + 1, end) != end:
+        return -1
+    if strangers:
+        out[to] = 125
+        return to + 1
+    for place in range(end - begin):
+        out[first_to + place] = buffer[begin + place]
+    return first_to + end - begin
+
+
+@kernel
+def _after_space(buffer: Any, at: Any, end: Any) -> Any:
+    while at < end and (buffer[at] == 32 or buffer[at] == 9 or buffer[at] == 10 or buffer[at] == 13):
+        at += 1
+    return at
+
+
+@kernel
+def _text_end(buffer: Any, at: Any, end: Any, looked_at: Any) -> Any:
+    """Where a text ends whose first letter is at `at`; -1 where it is not plain."""
+    digits = 0
+    while at < end:
+        byte = buffer[at]
+        if byte == 34:
+            return at
+        if byte < 32 or byte >= 127 or byte == 92:
+            return -1
+        if looked_at:
+            if 48 <= byte <= 57:
+                digits += 1
+                if digits >= _LEAST_DIGITS:
+                    return -1
+            elif byte != 32 and byte != 45:  # groups of digits have spaces and dashes between them
+                digits = 0
+        at += 1
+    return -1
+
+
+@kernel
+def _word_end(buffer: Any, at: Any, end: Any, looked_at: Any) -> Any:
+    """Where a value ends that is no text; -1 where it is not plain. It is read once more when it is decoded."""
+    start = at
+    digits = 0
+    while at < end:
+        byte = buffer[at]
+        if byte == 44 or byte == 125 or byte == 32 or byte == 9 or byte == 10 or byte == 13:
+            break
+        if 48 <= byte <= 57:
+            digits += 1
+            if looked_at and digits >= _LEAST_DIGITS:
+                return -1
+        elif 97 <= byte <= 122 or byte == 46 or byte == 69 or byte == 43 or byte == 45:
+            digits = 0
+        else:
+            return -1
+        at += 1
+    return -1 if at == start else at
+
+
+@kernel
+def _left_out_end(buffer: Any, at: Any, end: Any) -> Any:
+    """Where a number, true, false or null ends that nobody reads again: JSON that is wrong must not be put right."""
+    byte = buffer[at]
+    if byte == 45 or 48 <= byte <= 57:
+        return scan_number(buffer, at, end)[0]
+    if at + 4 <= end and _is(buffer, at, b"true"):
+        return at + 4
+    if at + 5 <= end and _is(buffer, at, b"false"):
+        return at + 5
+    if at + 4 <= end and _is(buffer, at, b"null"):
+        return at + 4
+    return -1
+
+
+@kernel
+def _is(buffer: Any, at: Any, word: Any) -> Any:
+    same = True
+    for place in range(len(word)):
+        same &= buffer[at + place] == word[place]
+    return same
+
+
+@kernel
+def _same(buffer: Any, start: Any, end: Any, other: Any, other_end: Any) -> Any:
+    if end - start != other_end - other:
+        return False
+    same = True
+    for place in range(end - start):
+        same &= buffer[start + place] == buffer[other + place]
+    return same
+
+
+@kernel
+def _which(buffer: Any, start: Any, length: Any, keys: Any, ends: Any, hint: Any) -> Any:
+    """The number of a key, looked for from `hint` on; -1 where it is not among them."""
+    count = ends.shape[0] - 1
+    for step in range(count):
+        key = hint + step
+        if key >= count:
+            key -= count
+        first = ends[key]
+        if ends[key + 1] - first == length:
+            at = 0
+            while at < length and buffer[start + at] == keys[first + at]:
+                at += 1
+            if at == length:
+                return key
+    return -1
