@@ -39,9 +39,6 @@ from parakh.streams.log import EmbeddedLog
 
 __all__ = ["LiveVersion", "Service"]
 
-PIECE = 128
-"""Lines of a batch that are decided on at once: a request beside it waits for as long as that takes."""
-
 _MOST_LABELS = 10_000
 _LAST_EVENTS = 20
 _FEW = 64
@@ -211,7 +208,7 @@ class Service:
         number = 0
         ahead: list[asyncio.Task[list[Told]]] = []
         try:
-            async for lines in _pieces(chunks):
+            async for lines in _pieces(chunks, self.queue):
                 ahead.append(asyncio.ensure_future(self._piece(event_type, lines, decide, features)))
                 if len(ahead) >= _PIECES_AHEAD:
                     told = await ahead.pop(0)
@@ -418,18 +415,22 @@ def _lines_of(body: bytes) -> list[bytes]:
     return lines or [body]
 
 
-async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+async def _pieces(chunks: AsyncIterator[bytes], queue: DeskQueue) -> AsyncIterator[list[bytes]]:
     """Chunks of bytes as pieces of whole lines."""
     rest = b""
     waiting: list[bytes] = []
     async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         waiting += [line for line in lines if line and not line.isspace()]
-        whole = len(waiting) - len(waiting) % PIECE
-        for first in range(0, whole, PIECE):
-            yield waiting[first : first + PIECE]
-        waiting = waiting[whole:]
+        first = 0
+        while len(waiting) - first >= (size := queue.piece):
+            yield waiting[first : first + size]
+            first += size
+        waiting = waiting[first:]
     if rest.strip():
         waiting.append(rest)
-    for first in range(0, len(waiting), PIECE):
-        yield waiting[first : first + PIECE]
+    first = 0
+    while first < len(waiting):
+        size = queue.piece
+        yield waiting[first : first + size]
+        first += size

@@ -30,7 +30,7 @@ from parakh.service.answer_writer import AnswerWriter
 from parakh.service.answers import REPLAYED, Answer, accepted_answer, answer_of, decided_answer
 from parakh.service.entry_index import EntryIndex
 from parakh.service.problems import Problem, problem, refusal
-from parakh.service.state import apply_trim, batch_of, label_batch, read_label_lines, spans
+from parakh.service.state import apply_trim, batch_of, batch_of_type, label_batch, read_label_lines, spans
 from parakh.streams.entries import (
     EVENTS,
     LABELS,
@@ -148,10 +148,14 @@ class Desk:
         return decisions
 
     def _batch(self, items: Sequence[Item], arrived_us: int) -> LogBatch:
-        kinds = np.fromiter((item.type_index for item in items), np.uint8, len(items))
-        for type_index in {item.type_index for item in items}:
-            self.engine.plan.types[type_index].decoder.started_at(arrived_us)
-        return batch_of(self.engine, kinds, *spans([item.body for item in items]))
+        engine = self.engine
+        types = {item.type_index for item in items}
+        for type_index in types:
+            engine.plan.types[type_index].decoder.started_at(arrived_us)
+        placed = spans([item.body for item in items])
+        if len(types) == 1:
+            return batch_of_type(engine, types.pop(), *placed)
+        return batch_of(engine, np.fromiter((item.type_index for item in items), np.uint8, len(items)), *placed)
 
     def _log_accepted(
         self, items: Sequence[Item], batch: LogBatch, decisions: Decisions, accepted: NDArray[np.int64], arrived_us: int

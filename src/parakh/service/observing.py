@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parakh.decisions.decisions import Decisions
+from parakh.decisions.plan import TypePlan
 from parakh.decisions.policy import DEGRADED
 from parakh.service.desk import Desk, Item
 from parakh.service.modelguard import ModelGuard
@@ -17,24 +18,58 @@ from parakh.service.telemetry import Telemetry
 __all__ = ["Observer"]
 
 _STATUSES = ("refused", "accepted", "duplicate", "conflict")
+_MOST_SEEN = 256
 
 
 @dataclass(frozen=True, slots=True)
+class _Seen:
+    """A micro-batch that is to be counted, and what it was decided without."""
+
+    items: Sequence[Item]
+    decisions: Decisions
+    waits_s: Sequence[float]
+    took_s: float
+    types: Sequence[TypePlan]
+    without: set[str]
+
+
+@dataclass(slots=True)
 class Observer:
-    """Counts what the desk did."""
+    """Counts what the desk did: when the log has it and its callers know, so that none of them waits for that."""
 
     telemetry: Telemetry
     desk: Desk
     guard: ModelGuard
+    _seen: list[_Seen] = field(default_factory=list)
 
     def decided(self, items: Sequence[Item], decisions: Decisions, waits_s: Sequence[float], took_s: float) -> None:
-        """Count a micro-batch; `waits_s` is how long what it was made of has waited: each event, or a piece whole."""
-        telemetry, plans = self.telemetry, self.desk.engine.plan.types
+        """A micro-batch was decided; `waits_s` is how long what it was made of has waited: each event, or a piece."""
+        engine, without = self.desk.engine, self.guard.unanswered
+        if engine.full is not None:
+            without = without | {"state"}
+        self._seen.append(_Seen(items, decisions, waits_s, took_s, engine.plan.types, without))
+        if len(self._seen) >= _MOST_SEEN:
+            self.count()
+
+    def committed(self, events: int, seconds: float) -> None:
+        """The log has so many events more, the first of which waited so long for it."""
+        self.telemetry.committed(events, seconds)
+        self.count()
+
+    def count(self) -> None:
+        """Count all that was decided; before another version's names count."""
+        seen, self._seen = self._seen, []
+        for one in seen:
+            self._count(one)
+
+    def _count(self, seen: _Seen) -> None:
+        telemetry = self.telemetry
+        items, decisions, waits_s = seen.items, seen.decisions, seen.waits_s
         for type_index, counts in self._statuses(items, decisions.statuses).items():
             for status, count in enumerate(counts):
                 if count:
-                    telemetry.events(plans[type_index].event.name, _STATUSES[status], count)
-        telemetry.stage_done("decide", took_s, len(items))
+                    telemetry.events(seen.types[type_index].event.name, _STATUSES[status], count)
+        telemetry.stage_done("decide", seen.took_s, len(items))
         for wait in waits_s:
             telemetry.stage_done("queue", wait, len(items) // len(waits_s))
         for part in decisions.parts:
@@ -42,7 +77,9 @@ class Observer:
             telemetry.rules_hit(part.schema.event_type, part.judgement.hits)
             degraded = int(np.count_nonzero(part.flags & DEGRADED))
             if degraded:
-                self._degraded(degraded)
+                # An enrichment that is missing was counted when it was asked.
+                for name in seen.without:
+                    telemetry.degraded(name, degraded)
 
     @staticmethod
     def _statuses(items: Sequence[Item], statuses: NDArray[np.uint8]) -> dict[int, list[int]]:
@@ -52,10 +89,3 @@ class Observer:
             return {kinds[0]: np.bincount(statuses, minlength=len(_STATUSES)).tolist()}
         of_kinds = np.array(kinds)
         return {kind: np.bincount(statuses[of_kinds == kind]).tolist() for kind in set(kinds)}
-
-    def _degraded(self, count: int) -> None:
-        """Decisions without something that they need; an enrichment that is missing was counted when it was asked."""
-        if self.desk.engine.full is not None:
-            self.telemetry.degraded("state", count)
-        for name in self.guard.unanswered:
-            self.telemetry.degraded(name, count)

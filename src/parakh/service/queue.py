@@ -1,7 +1,7 @@
 """The queue before the desk: what waits is decided on together, and told when the log is durable.
 
-Everything here runs on the event loop. Single events go first, up to 64 at once; between them one piece of a batch, so
-that a request beside a large batch waits for a few milliseconds at most.
+Everything here runs on the event loop. Single events, up to 64 at once, take turns with pieces of batches, so that a
+request beside a large batch waits for a few milliseconds at most.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ from parakh.streams.log import LogFailed
 __all__ = ["DeskQueue"]
 
 _AT_ONCE = 64
+_SMALL_PIECE, _LARGE_PIECE = 48, 256
+_BESIDE_S = 1.0
+_HOLD = 4
+"""So many single events on their way to the disk are enough to let others wait and gather."""
+
 Told = Answer | Problem
 Observer = Callable[[Sequence[Item], Decisions, Sequence[float], float], object]
 """Called after each micro-batch with its items, the decisions, how long each event (or the piece) has waited, and the
@@ -36,6 +41,7 @@ class _Waiting:
     tell: Callable[[list[Told]], object]
     since: float
     decided: float = 0.0
+    is_single: bool = False
 
 
 @dataclass(slots=True)
@@ -55,12 +61,21 @@ class DeskQueue:
     _singles: deque[_Waiting] = field(default_factory=deque)
     _pieces: deque[_Waiting] = field(default_factory=deque)
     _undurable: deque[tuple[int, _Waiting]] = field(default_factory=deque)
+    _singles_under_way: int = 0
+    """Single events that are decided and not durable."""
+    _last_single: float = -_BESIDE_S
+    _is_turn_of_piece: bool = False
     _is_scheduled: bool = False
     _is_mistaken: bool = False
     _arrived_us: int = 0
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def piece(self) -> int:
+        """How many lines of a batch make a piece: few where single events come, which wait for as long as it takes."""
+        return _SMALL_PIECE if time.perf_counter() - self._last_single < _BESIDE_S else _LARGE_PIECE
 
     @property
     def depth(self) -> int:
@@ -76,7 +91,8 @@ class DeskQueue:
 
     def submit(self, item: Item, tell: Callable[[list[Told]], object]) -> None:
         """One event; `tell` is called with its answer, alone in a list, when it is durable."""
-        self._singles.append(_Waiting((item,), tell, time.perf_counter()))
+        self._last_single = now = time.perf_counter()
+        self._singles.append(_Waiting((item,), tell, now, is_single=True))
         self._schedule()
 
     def put(self, item: Item) -> asyncio.Future[list[Told]]:
@@ -103,8 +119,9 @@ class DeskQueue:
 
     def drain(self) -> None:
         """Decide on everything that waits, now: before something else takes its place in the log."""
-        while self._singles or self._pieces:
-            self._take()
+        for queue in (self._singles, self._pieces):
+            while queue:
+                self._decide([queue.popleft()])
 
     def when_durable(self, position: int, told: Told) -> asyncio.Future[list[Told]]:
         """Tell something that is no event, when the log is durable up to a position."""
@@ -126,6 +143,7 @@ class DeskQueue:
         while undurable and undurable[0][0] <= position:
             waiting = undurable.popleft()[1]
             events += len(waiting.items)
+            self._singles_under_way -= waiting.is_single
             self._tell(waiting)
         self._schedule()
         if self.committed is not None:
@@ -137,29 +155,37 @@ class DeskQueue:
             _refuse(self._undurable.popleft()[1])
 
     def _run(self) -> None:
-        """Decide, unless the log is busy with the last micro-batch: what is decided now would wait for it anyway, and
-        what comes meanwhile makes this one larger.
-        """
         self._is_scheduled = False
-        if self._undurable and not self._pieces and len(self._singles) < _AT_ONCE:
-            return
         self._take()
         self._schedule()
 
     def _schedule(self) -> None:
-        if (self._singles or self._pieces) and not self._is_scheduled:
+        if not self._is_scheduled and self._next() is not None:
             self._is_scheduled = True
             self._loop.call_soon(self._run)
 
+    def _next(self) -> deque[_Waiting] | None:
+        """What is decided next: single events, a piece of a batch, or nothing yet.
+
+        Single events wait while several are on their way to the disk: what is decided now would wait for it anyway, and
+        what comes meanwhile makes the next micro-batch larger. A piece waits while any is, so that their callers are
+        told before it is worked on; then it is its turn, so that neither kind stops the other.
+        """
+        if self._pieces and (self._is_turn_of_piece or not self._singles) and not self._singles_under_way:
+            return self._pieces
+        if self._singles and (self._singles_under_way < _HOLD or len(self._singles) >= _AT_ONCE):
+            return self._singles
+        return None
+
     def _take(self) -> None:
-        """One micro-batch of single events, and one piece of a batch."""
-        singles = self._singles
-        for group in (
-            [singles.popleft() for _ in range(min(len(singles), _AT_ONCE))],
-            [self._pieces.popleft()] if self._pieces else [],
-        ):
-            if group:
-                self._decide(group)
+        """Decide on one micro-batch of single events, or on one piece of a batch."""
+        queue = self._next()
+        if queue is self._pieces:
+            self._is_turn_of_piece = False
+            self._decide([queue.popleft()])
+        elif queue is not None:
+            self._is_turn_of_piece = True
+            self._decide([queue.popleft() for _ in range(min(len(queue), _AT_ONCE))])
 
     def _decide(self, group: list[_Waiting]) -> None:
         if self._is_mistaken:
@@ -195,6 +221,7 @@ class DeskQueue:
                 self._tell(waiting)
             else:
                 self._undurable.append((position, waiting))
+                self._singles_under_way += waiting.is_single
 
     def _tell(self, waiting: _Waiting) -> None:
         reach("desk.before_answer")

@@ -123,6 +123,7 @@ async def _assembled(
     telemetry = Telemetry()
     guard = ModelGuard(time.monotonic)
     desk = Desk(recovered.engine, log, recovered.entries, guard=guard)
+    observer = Observer(telemetry, desk, guard)
     for entry in recovered.versions:
         desk.learn_version(store.get(entry.hash))
     queue = DeskQueue(desk, now_us)
@@ -162,13 +163,15 @@ async def _assembled(
 
     def use(live: LiveProject) -> None:
         before, service.live = service.live, _live(live, tokens, desk)
+        observer.count()
         telemetry.use_project(live.original.definitions, live.hash)
         closing.append(loop.create_task(before.enrichments.aclose()))
 
     telemetry.use_project(recovered.version.original.definitions, recovered.version.hash)
     _watch(service, outbox)
-    queue.observe = Observer(telemetry, desk, guard).decided
-    queue.committed = telemetry.committed
+    queue.observe = observer.decided
+    queue.committed = observer.committed
+    telemetry.before_exposition(observer.count)
     queue.mistaken = lambda error: _stop_mistaken(loop, error)
     queue.begin = lambda waited_s: guard.begin(max(0.0, service.live.deadline_s - waited_s))
     log.on_durable(lambda position: loop.call_soon_threadsafe(queue.durable, position))

@@ -7,7 +7,6 @@ from the log are one path.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +23,10 @@ from parakh.service.entry_index import EntryIndex
 from parakh.streams.entries import EVENTS, LABELS, TRIM, Events, Trim, read_events, read_labels, read_trim
 from parakh.streams.segments import Entry
 
-__all__ = ["StateBuilder", "StateDiffers", "apply_trim", "batch_of", "label_batch", "read_label_lines"]
+__all__ = ["StateBuilder", "StateDiffers", "apply_trim", "batch_of", "batch_of_type", "label_batch", "read_label_lines"]
 
 _NO_LABELS = LabelRows.empty()
+_AT_ZERO = np.zeros(1, np.int64)
 
 
 class StateDiffers(ParakhError):
@@ -109,30 +109,45 @@ def batch_of(
     engine: Engine, kinds: NDArray[np.uint8], data: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> LogBatch:
     """Events as a batch of the log, decoded into the engine's frame: spans of `data` of these types, in this order."""
+    first = int(kinds[0])
+    if (kinds == first).all():
+        return batch_of_type(engine, first, data, starts, lengths)
     plans, words = engine.plan.types, engine.words
-    buffer = np.frombuffer(bytearray(data + b"\n"), np.uint8)
+    buffer = _buffer(data)
     rows = np.empty(len(kinds), np.int32)
     parts = []
     start = 0
-    first = int(kinds[0])
-    alike = len(kinds) == 1 or bool((kinds == first).all())
-    for type_index in (first,) if alike else np.unique(kinds).tolist():
-        mine: Any = slice(None) if alike else np.flatnonzero(kinds == type_index)
-        count = len(kinds) if alike else mine.size
+    for type_index in np.unique(kinds).tolist():
+        mine = np.flatnonzero(kinds == type_index)
         plan = plans[type_index]
-        stop = start + count
+        stop = start + mine.size
         chunk = JsonLines(plan.event.name, 1, buffer, starts[mine], lengths[mine])
-        decoded = chunk.decode(plan.decoder, 0, count, words, start)
-        parts.append(EventPart(type_index, start, stop, decoded, plan.decoder, ((chunk, 0, count),)))
+        decoded = chunk.decode(plan.decoder, 0, mine.size, words, start)
+        parts.append(EventPart(type_index, start, stop, decoded, plan.decoder, ((chunk, 0, mine.size),)))
         rows[mine] = np.arange(start, stop)
         start = stop
     return LogBatch(kinds, rows, tuple(parts), _NO_LABELS)
 
 
+def batch_of_type(
+    engine: Engine, type_index: int, data: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> LogBatch:
+    """The same of events that are all of one type."""
+    plan = engine.plan.types[type_index]
+    chunk = JsonLines(plan.event.name, 1, _buffer(data), starts, lengths)
+    return LogBatch.of_chunk(type_index, plan.decoder, chunk, engine.words)
+
+
+def _buffer(data: bytes) -> NDArray[np.uint8]:
+    return np.frombuffer(bytearray(data) + b"\n", np.uint8)
+
+
 def spans(bodies: Sequence[bytes]) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
     """Bodies as one buffer, and where each begins and how long it is."""
+    if len(bodies) == 1:
+        return bodies[0], _AT_ZERO, np.array([len(bodies[0])], np.int64)
     lengths = np.fromiter(map(len, bodies), np.int64, len(bodies))
-    return b"".join(bodies), np.cumsum(lengths) - lengths, lengths
+    return b"".join(bodies), lengths.cumsum() - lengths, lengths
 
 
 def read_label_lines(engine: Engine, data: bytes, quarantine: Quarantine | None = None) -> LabelRows:

@@ -125,6 +125,7 @@ class Telemetry:
         self._shed = 0
         self._failing: set[str] = set()
         self._watched: dict[str, Callable[[], float | Mapping[str, float]]] = {}
+        self._uncounted: list[Callable[[], object]] = []
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -175,6 +176,10 @@ class Telemetry:
         if name not in GAUGES:
             raise ValueError(f"{name} is no gauge; there are {', '.join(GAUGES)}")
         self._watched[name] = ask
+
+    def before_exposition(self, count: Callable[[], object]) -> None:
+        """Have something called before metrics are told: it counts what it has put off."""
+        self._uncounted.append(count)
 
     # The hot path: once a micro-batch, once a request, once a commit.
 
@@ -265,6 +270,8 @@ class Telemetry:
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
+        for count in self._uncounted:
+            count()
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "EVENTS", "LABELS", "PROJECT", "TRIM", "UNDECIDED", "WINDOWS", "Events", "Labels", "ProjectVersion", "Trim",
-    "read_events", "read_labels", "read_project", "read_trim",
+    "read_events", "read_labels", "read_project", "read_trim", "spans",
 ]  # fmt: skip
 
 EVENTS, LABELS, PROJECT, TRIM = 1, 2, 3, 4
@@ -86,11 +86,11 @@ class Events:
 
     def all_bodies(self) -> Iterator[memoryview]:
         """The stored bodies one after another."""
-        return _spans(self.bodies, self.body_lengths)
+        return spans(self.bodies, self.body_lengths)
 
     def all_records(self) -> Iterator[memoryview | None]:
         """The records one after another, None where there is none."""
-        return (record or None for record in _spans(self.records, self.record_lengths))
+        return (record or None for record in spans(self.records, self.record_lengths))
 
     def find(self, id_hi: int, id_lo: int) -> int:
         """The index of the event with this id; -1 where it is not here."""
@@ -136,7 +136,8 @@ def read_events(payload: memoryview | bytes) -> Events:
     )
 
 
-def _spans(data: bytes, lengths: NDArray[np.uint32]) -> Iterator[memoryview]:
+def spans(data: bytes, lengths: NDArray[np.uint32]) -> Iterator[memoryview]:
+    """What follows one another in some bytes, by the length of each."""
     view = memoryview(data)
     end = 0
     for length in lengths.tolist():

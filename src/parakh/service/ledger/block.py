@@ -14,6 +14,7 @@ import threading
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from parakh.service.ledger.keys import KeyReaders, rule_salt
 from parakh.service.ledger.scanning import scan_records
-from parakh.streams.entries import Events
+from parakh.streams.entries import Events, spans
 from parakh.streams.segments import Entry
 
 __all__ = ["BLOCK_ROWS", "DamagedBlock", "Rows", "Summary", "Tail", "read_header", "read_rows", "write_block"]
@@ -164,12 +165,19 @@ class Tail:
             counts = np.fromiter((events.count for _, events in batches), np.int64, len(batches))
             # All that can fail comes before anything is entered: a batch is in the index whole or not at all.
             scores, flags, found = self._judged(batches, first)
-            found += self._carried(batches, first, counts)
+            kinds: list[NDArray[np.uint16]] = []
+            row = first
+            for (project, types), group in groupby(batches, key=lambda batch: (batch[1].project, batch[1].types)):
+                alike = [events for _, events in group]
+                kinds.append(np.concatenate([events.kinds for events in alike]))
+                found += self._carried(project, types, alike, kinds[-1], row)
+                row += len(kinds[-1])
+                kinds[-1] = self._numbers(types)[kinds[-1]]
             add = self._add
             add("positions", [entry.position for entry, _ in batches])
             add("arrived", [entry.arrived_us for entry, _ in batches])
             add("first_rows", first + np.cumsum(counts) - counts)
-            add("kinds", np.concatenate([self._kinds(events) for _, events in batches]))
+            add("kinds", np.concatenate(kinds))
             add("outcomes", np.concatenate([events.outcomes for _, events in batches]))
             add("times", np.concatenate([events.times_us for _, events in batches]))
             add("scores", scores)
@@ -216,9 +224,9 @@ class Tail:
     def _add(self, name: str, values: NDArray[Any] | Sequence[int]) -> None:
         self._columns[name].extend(values)
 
-    def _kinds(self, events: Events) -> NDArray[np.uint16]:
-        numbers = [self._types.setdefault(name, len(self._types)) for name in events.types]
-        return np.array(numbers, np.uint16)[events.kinds]
+    def _numbers(self, types: Sequence[str]) -> NDArray[np.uint16]:
+        """The numbers of event types here."""
+        return np.array([self._types.setdefault(name, len(self._types)) for name in types], np.uint16)
 
     def _judged(
         self, batches: Sequence[tuple[Entry, Events]], first: int
@@ -240,24 +248,17 @@ class Tail:
             room = hits
 
     def _carried(
-        self, batches: Sequence[tuple[Entry, Events]], first: int, counts: NDArray[np.int64]
+        self, project: str, types: Sequence[str], batches: Sequence[Events], kinds: NDArray[Any], first: int
     ) -> list[tuple[NDArray[np.uint32], NDArray[Any]]]:
-        """The terms of the entities that events carry."""
-        grouped: dict[tuple[str, str], tuple[list[memoryview], list[NDArray[np.int64]]]] = {}
-        row = first
-        for (_, events), count in zip(batches, counts.tolist()):
-            bodies = list(events.all_bodies())
-            present = np.unique(events.kinds).tolist()
-            for kind in present:
-                places = np.arange(count) if len(present) == 1 else np.flatnonzero(events.kinds == kind)
-                mine = bodies if len(present) == 1 else [bodies[place] for place in places.tolist()]
-                into = grouped.setdefault((events.project, events.types[kind]), ([], []))
-                into[0].extend(mine)
-                into[1].append(places + row)
-            row += count
+        """The terms of the entities that events carry; `kinds` is of all of them, the first of which is row `first`."""
+        lengths = np.concatenate([events.body_lengths for events in batches])
+        bodies = list(spans(b"".join([events.bodies for events in batches]), lengths))
+        present = np.unique(kinds).tolist()
         found = []
-        for (project, name), (some, rows) in grouped.items():
-            found += self._readers.of(project, name).terms(some, np.concatenate(rows))
+        for kind in present:
+            places = np.flatnonzero(kinds == kind)
+            mine = bodies if len(present) == 1 else [bodies[place] for place in places.tolist()]
+            found += self._readers.of(project, types[kind]).terms(mine, places + first)
         return found
 
 

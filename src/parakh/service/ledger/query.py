@@ -32,11 +32,11 @@ from parakh.streams.segments import Entry
 
 __all__ = ["Ledger", "Page"]
 
-SLICE_BYTES: Final = 1 << 18
-"""How much of the log is taken in before others have their turn: some 350 events, about a millisecond."""
+SLICE_BYTES: Final = 1 << 16
+"""How much of the log is taken in before others have their turn: some 80 events, about a millisecond."""
 
 CATCH_UP_S: Final = 1.0
-IDLE_S: Final = 0.1
+IDLE_S: Final = 0.2
 BEHIND_BYTES: Final = 1 << 17
 REST: Final = 9.0
 """How many times as long as it worked the follower rests while it is behind: it takes a tenth of a core at most."""

@@ -80,7 +80,7 @@ class PlainBodies:
 def _store(
     buffer: Any, keys: Any, ends: Any, looked_at: Any, seen: Any, strange: Any, out: Any, bounds: Any
 ) -> None:  # fmt: skip
-    """Store each line of a buffer. bounds[i + 1] is where line i ends in `out`, its complement where it is not plain."""
+    """Store each line of a buffer. bounds[i + 1] is where line i ends in `out`, its complement where it is none."""
     at = start = 0
     bounds[0] = 0
     last = bounds.shape[0] - 2
