@@ -10,7 +10,7 @@ import numpy as np
 from parakh.decisions.engine import Engine
 from parakh.decisions.samples import sample_crowd, sample_events, sample_project
 from parakh.project.project import Project
-from parakh.service.answer_writer import AnswerWriter
+from parakh.service.answer_writer import AnswerWriter, write_time
 from parakh.service.answers import Shape, decided_answer, iso
 from parakh.simulation import simulate
 
@@ -62,3 +62,13 @@ def test_ids_that_json_escapes() -> None:
 def test_times_have_six_digits() -> None:
     times = np.array([0, 1, 1_767_225_600_000_000, 1_767_225_600_123_450], np.int64)
     assert [iso(at) for at in times.tolist()] == [f"{text}Z" for text in np.datetime_as_string(times.view("M8[us]"))]
+
+
+def test_times_of_all_days_are_written_alike() -> None:
+    day = 86_400_000_000
+    days = np.arange(-day * 135_000, day * 2_900_000, day * 97, np.int64)  # of the years 1600 to 9900
+    times = days + np.random.default_rng(5).integers(0, day, days.size)
+    out = np.empty(26, np.uint8)
+    for at in times.tolist():
+        assert write_time(out, 0, at) == 26
+        assert out.tobytes().decode() + "Z" == iso(at)

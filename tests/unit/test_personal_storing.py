@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from personal_project import project, random_events
 
@@ -19,12 +20,16 @@ from parakh.decisions.stored import stored_definitions
 from parakh.events.definition import EventType, Field, Label
 from parakh.expressions.types import BOOLEAN, INTEGER, NUMBER, STRING, TIMESTAMP, money
 from parakh.features.definition import Entity
+from parakh.service.limits import check_json
 from parakh.service.personal import sealing
 from parakh.service.personal.storing import ReservedKey, Storing, extended, masked
 from parakh.service.personal.tokens import Tokens
 
 TOKENS = Tokens(bytes(range(32)))
 CARD = "4111111111111111"
+ROUNDS = int(os.environ.get("PARAKH_ROUNDS", "300"))
+SEPARATORS = [(",", ":"), (", ", ": ")]
+BYTES = [b"", b'"', b",", b"}", b"1", b"\\", b"\x80", b" "]
 FIELDS = (
     Field(name="id", type=STRING),
     Field(name="at", type=TIMESTAMP),
@@ -134,7 +139,7 @@ def test_a_tilde_elsewhere_is_no_reserved_key() -> None:
 def test_card_numbers_in_free_text_are_masked(value: str, hidden: str) -> None:
     for made in (storing(), storing(TOKEN)):
         body = f'{{"id":"a","note":{value},"card":"x"}}'.encode()
-        assert not made.untouched("e", body)
+        assert made.plain("e", body) is None
         if "*" in hidden:
             hidden = hidden.replace("************-****1111", "********-****1111")
         assert json.loads(made.store("e", body))["note"] == hidden
@@ -163,7 +168,16 @@ def test_what_no_field_takes_is_left_empty() -> None:
 
 
 def test_other_types_are_left() -> None:
-    assert json.loads(stored(f'{{"points":{CARD},"amount":"{CARD}"}}')) == {"points": int(CARD), "amount": CARD}
+    assert json.loads(stored(f'{{"points":{CARD}}}')) == {"points": int(CARD)}
+
+
+@pytest.mark.parametrize("amount", [CARD, f'"{CARD}"', f"{CARD}.00", '"4111 1111 1111 1111"'])
+def test_a_card_number_is_no_amount(amount: str) -> None:
+    for made in (storing(), storing(TOKEN)):
+        for body in (f'{{"id":"a","amount":{amount}}}', f'{{"id":"a","note":"\\u0041","amount":{amount}}}'):
+            assert made.plain("e", body.encode()) is None
+            assert CARD not in made.store("e", body.encode()).decode().replace(" ", "")
+    assert storing().store("e", b'{"amount":4111111111111112}') == b'{"amount":4111111111111112}'
 
 
 def test_what_is_derived_of_personal_and_free_text_has_no_card_number() -> None:
@@ -176,20 +190,60 @@ def test_what_is_derived_of_personal_and_free_text_has_no_card_number() -> None:
 # -- bodies that are stored as they came ------------------------------------------------------------------------------
 
 
-def test_plain_types_are_stored_as_they_came() -> None:
+def test_plain_bodies_are_stored_as_they_came() -> None:
     made = storing()
-    assert made.plain("e")
     body = '{"id":"a", "at":"2026-01-01 10:00:00", "note":"naïve", "amount":5.10}'.encode()
-    assert made.untouched("e", body)
+    assert made.plain("e", body) is body
     for other in (
-        b'{"id":"a","more":1}', b'{"id":"a\\n"}', b'{"id":"4111 1111 1111 1111"}', b'{"id":"\xff"}', b'{"id":',
-        b"[]", b"", b'{"id":NaN}', b'{"~":1}', b"[" * 100_000,
+        b'{"id":"a","id":"b"}', b'{"id":"a","x":1,"x":2}', b'{"id":"a\\n"}', b'{"note":"4111 1111 1111 1111"}',
+        b'{"id":"\xff"}', b'{"id":', b"[]", b"", b'{"id":NaN}', b'{"~":1}', b"[" * 100_000, b'{"id":"a"}{}',
+        b'{"id":"a","x":[1]}', b'{"id":"a","x":01}', b'{"id":"a","x":.5}', b'{"id":"a","x":tru}', b'{"id":"a",}',
     ):  # fmt: skip
-        assert not made.untouched("e", other)
+        assert made.plain("e", other) is None
     for field in (TOKEN, Field(name="x", type=STRING, source="a.b"), Field(name="x", type=STRING, personal="drop")):
-        special = storing(field)
-        assert not special.plain("e")
-        assert not special.untouched("e", body)
+        assert storing(field).plain("e", body) is None
+
+
+def test_members_that_are_not_declared_are_left_out() -> None:
+    made = storing()
+    assert made.plain("e", b' { "cvv" : 123 , "id":"a","lat":-1.5e3,"amount":5 , "up" : null,"no":"x" } ') == (
+        b'{"id":"a","amount":5}'
+    )
+    lines = [b'{"cvv":1}', b'{"id":"a"}', b"", b'{"id":"b","cvv":"4111111111111111"}', b"{}", b'{"id":NaN}']
+    assert made.plain_lines("e", lines) == [b"{}", b'{"id":"a"}', None, b'{"id":"b"}', b"{}", None]
+    assert made.plain_lines("e", lines[::-1]) == [None, b"{}", b'{"id":"b"}', None, b'{"id":"a"}', b"{}"]
+
+
+@given(st.data())
+@settings(max_examples=ROUNDS, deadline=None)
+def test_plain_bodies_are_what_care_would_make_of_them(data: st.DataObject) -> None:
+    """Whatever stands in a body: what is stored without care says the same as what is stored with it."""
+    made = storing()
+    scalars = st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8),
+        st.sampled_from([CARD, f"a {CARD} b", "4111 1111 1111 1111", "12345678901234", "x-1-2-3"]),
+    )  # fmt: skip
+    keys = st.sampled_from(["id", "at", "note", "amount", "points", "account", "cvv", "lat", "~d", "größe"])
+    nested = st.lists(scalars, max_size=2) | st.dictionaries(st.text(max_size=3), scalars, max_size=2)
+    record = data.draw(st.dictionaries(keys, st.one_of(scalars, scalars, scalars, nested), max_size=8))
+    text = json.dumps(record, ensure_ascii=data.draw(st.booleans()), separators=data.draw(st.sampled_from(SEPARATORS)))
+    body = text.encode("utf-8", "surrogatepass")
+    if data.draw(st.booleans()):  # a byte is another, or gone
+        place = data.draw(st.integers(0, len(body)))
+        body = body[:place] + data.draw(st.sampled_from(BYTES)) + body[place + 1 :]
+    plain = made.plain("e", body)
+    if plain is None:
+        return
+    if b"\n" not in body:
+        assert made.plain_lines("e", [body, b"{}", body]) == [plain, b"{}", plain]
+    assert check_json(body, 64) is None
+    try:
+        expected = json.loads(made.store("e", body))
+    except ValueError:
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(plain)
+    else:
+        assert json.loads(plain) == expected
 
 
 def test_deep_and_large_bodies_cost_little() -> None:

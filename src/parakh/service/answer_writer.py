@@ -19,7 +19,7 @@ from parakh.expressions.kernels import kernel
 from parakh.rules.definition import Mode, Outcome
 from parakh.service.answers import FLAG_SETS, Shape, decided_answer
 
-__all__ = ["AnswerWriter"]
+__all__ = ["AnswerWriter", "write_time"]
 
 _DAY_US = 86_400_000_000
 _encode = msgspec.json.Encoder().encode
@@ -146,9 +146,9 @@ def _write(
             out[at] = byte
             at += 1
         at = _put(out, at, pieces, ends, 2)
-        at = _put_time(out, at, event_times[row])
+        at = write_time(out, at, event_times[row])
         at = _put_text(out, at, b'Z","decided_at":"')
-        at = _put_time(out, at, decided_at[row])
+        at = write_time(out, at, decided_at[row])
         at = _put(out, at, pieces, ends, groups[1] + outcome[row])
         at, score_at = _put_number(out, at, scores, score_at)
         at = _put(out, at, pieces, ends, groups[2] + won[row])
@@ -249,7 +249,7 @@ def _put_digits(out: Any, at: Any, value: Any, digits: Any) -> Any:
 
 
 @kernel
-def _put_time(out: Any, at: Any, time_us: Any) -> Any:
+def write_time(out: Any, at: Any, time_us: Any) -> Any:
     """YYYY-MM-DDTHH:MM:SS.ffffff of microseconds since 1970, UTC, by Howard Hinnant's civil_from_days."""
     days = time_us // _DAY_US
     rest = time_us - days * _DAY_US

@@ -68,23 +68,35 @@ class HotRoute:
 
     async def _decide(self, event_type: str, scope: Message, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        told: Any
-        caller = self.access.check(scope["headers"], "decide")
-        refused = caller if isinstance(caller, Problem) else self.limits.enter(caller)
-        if refused is not None:
-            await self._tell(send, refused, began)
-            return
-        try:
-            told = await self._answer(event_type, scope, receive)
-        except Refusal as refusal:
-            told = refusal.problem
-        except Exception as error:
-            told = mistake(error)
-        finally:
-            self.limits.leave()
+        told = await self._answer(event_type, scope, receive)
         await self._tell(send, told, began)
         if self.traces.active:
             self._trace(event_type, scope, told, time.perf_counter() - began)
+
+    async def _answer(self, event_type: str, scope: Message, receive: Receive) -> Answer | Problem:
+        caller = self.access.check(scope["headers"], "decide")
+        if isinstance(caller, Problem):
+            return caller
+        query = scope["query_string"]
+        features = query == b"features=true"
+        if query and not features and query != b"features=false":
+            return problem("bad_filter", "the only parameter here is features, true or false", field="features")
+        try:
+            # A place is taken when the body is here: who sends none holds none.
+            body = await self.limits.read_body(receive, scope["headers"])
+            refused = self.limits.enter(caller)
+            if refused is not None:
+                return refused
+            try:
+                if self.service.too_busy():
+                    return problem("overloaded", "what is asked now would be answered too late", retry_after_s=1)
+                return await self.service.decide(unquote(event_type), body, features=features)
+            finally:
+                self.limits.leave()
+        except Refusal as refusal:
+            return refusal.problem
+        except Exception as error:
+            return mistake(error)
 
     def _trace(self, event_type: str, scope: Message, told: Any, seconds: float) -> None:
         """A span of the request, where it is among those that are traced, and one of the decision in it."""
@@ -107,19 +119,6 @@ class HotRoute:
         await send({"type": "http.response.start", "status": told.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         self.done(told, began)
-
-    async def _answer(self, event_type: str, scope: Message, receive: Receive) -> Any:
-        service, limits = self.service, self.limits
-        if service.log.full:
-            return problem("log_full", retry_after_s=1)
-        if service.too_busy():
-            return problem("overloaded", "what is asked now would be answered too late", retry_after_s=1)
-        body = await limits.read_body(receive, scope["headers"])
-        query = scope["query_string"]
-        features = query == b"features=true"
-        if query and not features and query != b"features=false":
-            return problem("bad_filter", "the only parameter here is features, true or false", field="features")
-        return await service.decide(unquote(event_type), body, features=features)
 
 
 # -- at the connection -------------------------------------------------------------------------------------------------

@@ -119,9 +119,10 @@ class DeskQueue:
 
     def drain(self) -> None:
         """Decide on everything that waits, now: before something else takes its place in the log."""
-        for queue in (self._singles, self._pieces):
-            while queue:
-                self._decide([queue.popleft()])
+        while self._singles:
+            self._decide(self._some_singles())
+        while self._pieces:
+            self._decide([self._pieces.popleft()])
 
     def when_durable(self, position: int, told: Told) -> asyncio.Future[list[Told]]:
         """Tell something that is no event, when the log is durable up to a position."""
@@ -185,7 +186,10 @@ class DeskQueue:
             self._decide([queue.popleft()])
         elif queue is not None:
             self._is_turn_of_piece = True
-            self._decide([queue.popleft() for _ in range(min(len(queue), _AT_ONCE))])
+            self._decide(self._some_singles())
+
+    def _some_singles(self) -> list[_Waiting]:
+        return [self._singles.popleft() for _ in range(min(len(self._singles), _AT_ONCE))]
 
     def _decide(self, group: list[_Waiting]) -> None:
         if self._is_mistaken:

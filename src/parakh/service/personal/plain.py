@@ -1,7 +1,7 @@
 """Bodies that need no care, stored by one kernel, many at once.
 
-A body is plain where it is one JSON object in ASCII, each key once, none of whose values is nested, has an escape or
-could be a card number. That is what nearly every caller sends, to types without personal fields. It is stored as it
+A body is plain where it is one JSON object, each key once, none of whose values is nested, has an escape or could be a
+card number. That is what nearly every caller sends, to types without personal fields. It is stored as it
 came, but for the members that the project does not declare, which are left out. All else is looked at with care.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from parakh.events.scalars import scan_number
+from parakh.events.scalars import scan_number, utf8_size
 from parakh.expressions.kernels import kernel
 
 __all__ = ["PlainBodies"]
@@ -195,9 +195,15 @@ def _text_end(buffer: Any, at: Any, end: Any, looked_at: Any) -> Any:
         byte = buffer[at]
         if byte == 34:
             return at
-        if byte < 32 or byte >= 127 or byte == 92:
+        if byte < 32 or byte == 92:
             return -1
-        if looked_at:
+        if byte >= 128:
+            size = utf8_size(buffer, at, end)
+            if size == 0:
+                return -1
+            at += size - 1
+            digits = 0
+        elif looked_at:
             if 48 <= byte <= 57:
                 digits += 1
                 if digits >= _LEAST_DIGITS:
