@@ -72,7 +72,6 @@ FORMS: dict[str, dict[str, object]] = {
     "chunked": {"chunked": True},
     "old": {"version": b"1.0"},
     "expect": {"headers": [b"expect: 100-continue"]},
-    "upgrade": {"headers": [b"connection: upgrade", b"upgrade: h2c"]},
     "escaped": {"path": b"/v1/decisions/paymen%74"},
     "asked": {"path": _PATH + b"?features=false"},
 }
@@ -148,15 +147,13 @@ def test_what_is_refused_is_refused_alike(service: ServiceProcess) -> None:
         for body, code in BAD.items():
             lines = [b"POST %b HTTP/1.1" % _PATH, b"host: x", b"content-length: %d" % len(body), *headers, b"", body]
             caller.send(b"\r\n".join(lines))
-            if headers and body:
+            if headers:
                 while b"100 Continue\r\n\r\n" not in caller.held:
                     caller._more()
                 caller.held = caller.held.partition(b"100 Continue\r\n\r\n")[2]
             status, told, problem = caller.answer()
             assert (status, problem["code"]) == (422, code)
             assert told["content-type"] == "application/problem+json"
-            if not body:
-                caller = Caller(service)
     caller = Caller(service)
     caller.send(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 900000000\r\n\r\n" % _PATH)
     assert caller.answer()[0] == 413
