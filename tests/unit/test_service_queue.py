@@ -1,0 +1,164 @@
+"""Who is decided when: single events and pieces of batches take turns, and what is under way lets others gather."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from parakh.service.answers import Answer
+from parakh.service.desk import Item
+from parakh.service.problems import Problem
+from parakh.service.queue import DeskQueue
+
+_TOLD = Answer(200, b"{}")
+
+
+class Disk:
+    """A log that is durable when the test says so."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self.durable = 0
+
+
+class Desk:
+    """Puts each micro-batch into the log, and remembers of how many events it was."""
+
+    def __init__(self) -> None:
+        self.log = Disk()
+        self.taken: list[int] = []
+
+    def take(self, items: Sequence[Item], arrived_us: int) -> None:
+        self.taken.append(len(items))
+        self.log.end += 1
+        for item in items:
+            item.answer, item.position = _TOLD, self.log.end
+
+
+def run(test: Callable[[DeskQueue, Desk], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        desk = Desk()
+        await test(DeskQueue(desk, lambda: 0), desk)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+
+
+def item() -> Item:
+    return Item(0, b"{}")
+
+
+async def turns(count: int = 3) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def synced(queue: DeskQueue, desk: Desk) -> None:
+    desk.log.durable = desk.log.end
+    queue.durable(desk.log.end)
+
+
+def test_what_waits_together_is_decided_together_and_told_when_it_is_durable() -> None:
+    async def test(queue: DeskQueue, desk: Desk) -> None:
+        told = [queue.put(item()) for _ in range(100)]
+        await turns()
+        assert desk.taken == [64]
+        assert not any(one.done() for one in told)
+        synced(queue, desk)
+        assert sum(one.done() for one in told) == 64
+        await turns()
+        assert desk.taken == [64, 36]
+        synced(queue, desk)
+        assert [await one for one in told] == [[_TOLD]] * 100
+        assert queue.depth == 0
+
+    run(test)
+
+
+def test_a_few_under_way_let_others_gather() -> None:
+    async def test(queue: DeskQueue, desk: Desk) -> None:
+        for number in range(4):
+            queue.put(item())
+            await turns()
+            assert desk.taken == [1] * (number + 1)
+        for _ in range(10):
+            queue.put(item())
+            await turns()
+        assert desk.taken == [1] * 4
+        synced(queue, desk)
+        await turns()
+        assert desk.taken == [1] * 4 + [10]
+
+    run(test)
+
+
+def test_pieces_and_single_events_take_turns() -> None:
+    async def test(queue: DeskQueue, desk: Desk) -> None:
+        pieces = [queue.put_piece([item()] * 20) for _ in range(3)]
+        single = queue.put(item())
+        await turns()
+        assert desk.taken == [1], "the single event goes first, and no piece while it is on its way to the disk"
+        queue.put(item())
+        await turns()
+        assert desk.taken == [1, 1], "another single event does not wait for the piece"
+        synced(queue, desk)
+        assert single.done()
+        queue.put(item())
+        await turns()
+        assert desk.taken[:3] == [1, 1, 20], "now it is a piece's turn, though a single event waits"
+        assert desk.taken[3] == 1
+        for _ in range(6):
+            synced(queue, desk)
+            queue.put(item())
+            await turns()
+        assert all(piece.done() for piece in pieces), "single events without end do not stop the pieces"
+
+    run(test)
+
+
+def test_pieces_alone_do_not_wait_for_the_disk() -> None:
+    async def test(queue: DeskQueue, desk: Desk) -> None:
+        for _ in range(5):
+            queue.put_piece([item()] * 20)
+        await turns(8)
+        assert desk.taken == [20] * 5
+
+    run(test)
+
+
+def test_pieces_are_small_beside_single_events() -> None:
+    async def test(queue: DeskQueue, desk: Desk) -> None:
+        large = queue.piece
+        queue.put(item())
+        small = queue.piece
+        assert small * 4 < large
+        queue._last_single -= 2
+        assert queue.piece == large
+
+    run(test)
+
+
+def test_a_drain_leaves_nothing_waiting() -> None:
+    async def test(queue: DeskQueue, desk: Desk) -> None:
+        waiting = [queue.put(item()) for _ in range(70)] + [queue.put_piece([item()] * 9)]
+        queue.drain()
+        assert desk.taken == [64, 6, 9]
+        synced(queue, desk)
+        assert all(one.done() for one in waiting)
+        await turns()
+        assert desk.taken == [64, 6, 9]
+
+    run(test)
+
+
+def test_a_log_that_is_lost_tells_all_who_wait() -> None:
+    async def test(queue: DeskQueue, desk: Desk) -> None:
+        single, piece = queue.put(item()), queue.put_piece([item()] * 3)
+        queue.drain()
+        queue.fail()
+        for future, count in ((single, 1), (piece, 3)):
+            told = await future
+            assert len(told) == count
+            assert all(isinstance(one, Problem) and one.status == 503 for one in told)
+
+    run(test)
