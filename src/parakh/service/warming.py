@@ -16,6 +16,7 @@ from parakh.expressions.types import Kind
 from parakh.service.answers import iso
 from parakh.service.desk import Desk, Item
 from parakh.service.entry_index import EntryIndex
+from parakh.service.personal.plain import PlainBodies
 from parakh.service.versions import LiveProject
 from parakh.streams.segments import Entry, frame, read_frame
 
@@ -44,6 +45,7 @@ class _Forgetting:
 
 def warm(version: LiveProject, now_us: int) -> None:
     """Decide on made-up events of every type: alone, together, again, with another body, and on what is no event."""
+    PlainBodies(()).stored_lines([b"{}"])
     engine = Engine(version, batch_size=64, live=True)
     desk = Desk(engine, _Forgetting(), EntryIndex())
     types = [plan.event for plan in engine.plan.types]
