@@ -114,6 +114,9 @@ class Service:
             return problem("log_full", retry_after_s=1)
         if self.too_busy():
             return problem("overloaded", "what is asked now would be answered too late", retry_after_s=1)
+        if not self.is_short(event_type):  # another version has come while the body came
+            changed = "the project has changed just now; the same request may be sent again"
+            return problem("overloaded", changed, retry_after_s=1) if event_type in self.live.types else self._no_type()
         stored = self._stored(event_type, body)
         if isinstance(stored, Problem):
             return stored
