@@ -26,7 +26,7 @@ __all__ = ["DeskQueue"]
 _AT_ONCE = 64
 _SMALL_PIECE, _LARGE_PIECE = 48, 256
 _BESIDE_S = 1.0
-_HOLD = 4
+_HOLD = 2
 """So many single events on their way to the disk are enough to let others wait and gather."""
 
 Told = Answer | Problem
