@@ -1,17 +1,19 @@
 """Bodies that need no care, stored by one kernel, many at once.
 
 A body is plain where it is one JSON object, each key once, none of whose values is nested, has an escape or could be a
-card number. That is what nearly every caller sends, to types without personal fields. It is stored as it
-came, but for the members that the project does not declare, which are left out. All else is looked at with care.
+card number, and whose personal values are texts. That is what nearly every caller sends. It is stored as it came, but
+for what the project does not declare, which is left out, and for personal values, which stand at its end as they are
+treated. All else is looked at with care.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from parakh.events.reasons import Refused
 from parakh.events.scalars import scan_number, utf8_size
 from parakh.expressions.kernels import kernel
 
@@ -20,44 +22,57 @@ __all__ = ["PlainBodies"]
 _LEAST_DIGITS = 13  # of a card number
 _MOST_UNDECLARED = 16
 _FIRST_ROOM = 1 << 14
+_LINE = 0
+Treat = Callable[[bytes], bytes | None]
+"""Makes of a text in JSON what is stored of it, None for nothing; raises Refused for what its field does not take."""
 
 
 class PlainBodies:
-    """Stores the plain bodies of a type, whose keys are given, each with whether its value may not look like a card
-    number.
+    """Stores the plain bodies of a type, whose keys are given: each with whether its value may not look like a card
+    number, and with how it is treated where it is personal.
 
-    >>> bodies = PlainBodies([(b"id", False), (b"note", True)])
-    >>> bodies.stored(b'{"id": "4111111111111111", "cvv": 123, "note": null}')
-    b'{"id": "4111111111111111","note": null}'
+    >>> bodies = PlainBodies([(b"id", False, None), (b"note", True, None), (b"card", False, bytes.upper)])
+    >>> bodies.stored(b'{"card": "abc", "id": "4111111111111111", "cvv": 123, "note": null}')
+    b'{"id": "4111111111111111","note": null,"card":"ABC"}'
     >>> bodies.stored(b'{"id": 1, "note": "4111-1111 1111 1111"}') is None
     True
     >>> bodies.stored_lines([b'{"id": 1}', b'{"id": 1, "id": 2}'])
     [b'{"id": 1}', None]
     """
 
-    def __init__(self, keys: Iterable[tuple[bytes, bool]]) -> None:
+    def __init__(self, keys: Iterable[tuple[bytes, bool, Treat | None]]) -> None:
         held = list(keys)
-        self._keys = np.frombuffer(b"".join(key for key, _ in held) + b"\0", np.uint8)
-        self._ends = np.cumsum([0, *(len(key) for key, _ in held)], dtype=np.int64)
-        self._looked_at = np.array([looked_at for _, looked_at in held] + [False], np.bool_)
+        self._keys = np.frombuffer(b"".join(key for key, _, _ in held) + b"\0", np.uint8)
+        self._ends = np.cumsum([0, *(len(key) for key, _, _ in held)], dtype=np.int64)
+        self._looked_at = np.array([looked_at for _, looked_at, _ in held] + [False], np.bool_)
+        self._treated = np.array([treat is not None for _, _, treat in held] + [False], np.bool_)
+        self._ways = {
+            number: (b'"%b":' % key, treat) for number, (key, _, treat) in enumerate(held) if treat is not None
+        }
         self._seen = np.zeros(len(held) + 1, np.int64)
         self._strange = np.zeros((_MOST_UNDECLARED, 2), np.int64)
         self._out = np.empty(_FIRST_ROOM, np.uint8)
         self._bound = np.zeros(2, np.int64)
+        self._spans = np.zeros((max(1, len(self._ways)), 4), np.int64)
 
     def stored(self, body: bytes) -> bytes | None:
-        """One body as it is stored, itself where nothing is left out; None where it is not plain."""
-        bounds = self._bound
-        self._store(body + b"\n", bounds)
+        """One body as it is stored, itself where nothing is changed; None where it is not plain."""
+        bounds, spans = self._bound, self._spans
+        treated = self._store(body + b"\n", bounds, spans)
         end = int(bounds[1])
         if end < 0:
             return None
-        return body if end == len(body) else self._out[:end].tobytes()
+        if end == len(body):
+            return body
+        stored = self._out[:end].tobytes()
+        return stored if not treated else self._with_treated(stored, body, spans[:treated].tolist())
 
     def stored_lines(self, lines: Sequence[bytes]) -> list[bytes | None]:
         """The same of each of many, none of which has a line break in it."""
         bounds = np.empty(len(lines) + 1, np.int64)
-        self._store(b"\n".join(lines) + b"\n", bounds)
+        spans = np.empty((max(1, len(lines) * len(self._ways)), 4), np.int64)
+        joined = b"\n".join(lines) + b"\n"
+        treated = self._store(joined, bounds, spans)
         ends = bounds.tolist()
         data = self._out[: max(ends[-1], ~ends[-1])].tobytes()
         stored: list[bytes | None] = []
@@ -65,23 +80,48 @@ class PlainBodies:
         for line, end in zip(lines, ends[1:]):
             stored.append(None if end < 0 else line if end - start == len(line) else data[start:end])
             start = max(end, ~end)
+        of_line: dict[int, list[list[int]]] = {}
+        for span in spans[:treated].tolist():
+            of_line.setdefault(span[_LINE], []).append(span)
+        for number, mine in of_line.items():
+            stored[number] = self._with_treated(stored[number] or b"", joined, mine)
         return stored
 
-    def _store(self, data: bytes, bounds: Any) -> None:
+    def _with_treated(self, stored: bytes, data: bytes, spans: Sequence[Sequence[int]]) -> bytes | None:
+        """A stored body with its personal values at its end; None where one of them is refused."""
+        members = [stored[:-1]] if len(stored) > 2 else []
+        try:
+            for _, key, start, end in spans:
+                lead, treat = self._ways[key]
+                value = treat(data[start:end])
+                if value is not None:
+                    members.append(lead + value)
+        except Refused:
+            return None
+        joined = b",".join(members)
+        return (joined if len(stored) > 2 else b"{" + joined) + b"}"
+
+    def _store(self, data: bytes, bounds: Any, spans: Any) -> int:
         if self._out.size < len(data):
             self._out = np.empty(len(data) * 5 // 4, np.uint8)
-        _store(
-            np.frombuffer(data, np.uint8),
-            self._keys, self._ends, self._looked_at, self._seen, self._strange, self._out, bounds,
+        return int(
+            _store(
+                np.frombuffer(data, np.uint8), self._keys, self._ends, self._looked_at, self._treated,
+                self._seen, self._strange, spans, self._out, bounds,
+            )
         )  # fmt: skip
 
 
 @kernel
 def _store(
-    buffer: Any, keys: Any, ends: Any, looked_at: Any, seen: Any, strange: Any, out: Any, bounds: Any
-) -> None:  # fmt: skip
-    """Store each line of a buffer. bounds[i + 1] is where line i ends in `out`, its complement where it is none."""
-    at = start = 0
+    buffer: Any, keys: Any, ends: Any, looked_at: Any, treated: Any, seen: Any, strange: Any, spans: Any, out: Any,
+    bounds: Any,
+) -> Any:  # fmt: skip
+    """Store each line of a buffer. bounds[i + 1] is where line i ends in `out`, its complement where it is none.
+
+    spans: one row a personal value, which is left out: line, key, and where it stands in the buffer. Answers how many.
+    """
+    at = start = count = 0
     bounds[0] = 0
     last = bounds.shape[0] - 2
     for line in range(last + 1):
@@ -91,29 +131,36 @@ def _store(
         else:
             while buffer[end] != 10:
                 end += 1
-        stored = _store_one(buffer, start, end, keys, ends, looked_at, seen, strange, out, at)
+        stored, found = _store_one(
+            buffer, start, end, keys, ends, looked_at, treated, seen, strange, spans, count, line, out, at
+        )
+        if stored >= 0:
+            count = found
         at = max(at, stored)
         bounds[line + 1] = at if stored >= 0 else ~at
         start = end + 1
+    return count
 
 
 @kernel
 def _store_one(
-    buffer: Any, at: Any, end: Any, keys: Any, ends: Any, looked_at: Any, seen: Any, strange: Any, out: Any, to: Any
+    buffer: Any, at: Any, end: Any, keys: Any, ends: Any, looked_at: Any, treated: Any, seen: Any, strange: Any,
+    spans: Any, span: Any, line: Any, out: Any, to: Any,
 ) -> Any:  # fmt: skip
-    """Store buffer[at:end] from out[to] on; where it ends there, -1 where it is not plain.
+    """Store buffer[at:end] from out[to] on: where it ends there (-1: it is not plain), and how many spans there are.
 
     `seen`, one word a key and one more, tells which keys it has given already; `strange` has those it does not declare.
     """
+    no = (np.int64(-1), np.int64(span))
     count = ends.shape[0] - 1
     seen[count] += 1
     stamp = seen[count]
-    begin, first_to, strangers, members = at, to, 0, 0
+    begin, first_to, first_span, strangers, members = at, to, span, 0, 0
     out[to] = 123
     to += 1
     at = _after_space(buffer, at, end)
     if at >= end or buffer[at] != 123:
-        return -1
+        return no
     at = _after_space(buffer, at + 1, end)
     key = -1
     empty = at < end and buffer[at] == 125
@@ -121,40 +168,45 @@ def _store_one(
         member = at
         start = at + 1
         if at >= end or buffer[at] != 34:
-            return -1
+            return no
         at = _text_end(buffer, start, end, False)
         if at < 0:
-            return -1
+            return no
         found = _which(buffer, start, at - start, keys, ends, key + 1)
         if found < 0:
             if strangers == strange.shape[0] or buffer[start] == 126:
-                return -1
+                return no
             for other in range(strangers):
                 if _same(buffer, strange[other, 0], strange[other, 1], start, at):
-                    return -1
+                    return no
             strange[strangers, 0], strange[strangers, 1] = start, at
             strangers += 1
         elif seen[found] == stamp:
-            return -1
+            return no
         else:
             key = found
             seen[key] = stamp
         at = _after_space(buffer, at + 1, end)
         if at >= end or buffer[at] != 58:
-            return -1
+            return no
         at = _after_space(buffer, at + 1, end)
         if at >= end:
-            return -1
+            return no
+        value = at
         careful = found >= 0 and looked_at[found]
+        personal = found >= 0 and treated[found]
         if buffer[at] == 34:
             at = _text_end(buffer, at + 1, end, careful) + 1
             if at == 0:
-                return -1
+                return no
         else:
             at = _left_out_end(buffer, at, end) if found < 0 else _word_end(buffer, at, end, careful)
-            if at < 0:
-                return -1
-        if found >= 0:
+            if at < 0 or personal:
+                return no
+        if personal:
+            spans[span, 0], spans[span, 1], spans[span, 2], spans[span, 3] = line, found, value, at
+            span += 1
+        elif found >= 0:
             if members:
                 out[to] = 44
                 to += 1
@@ -164,20 +216,20 @@ def _store_one(
             members += 1
         at = _after_space(buffer, at, end)
         if at >= end:
-            return -1
+            return no
         if buffer[at] == 125:
             break
         if buffer[at] != 44:
-            return -1
+            return no
         at = _after_space(buffer, at + 1, end)
     if _after_space(buffer, at + 1, end) != end:
-        return -1
-    if strangers:
+        return no
+    if strangers or span > first_span:
         out[to] = 125
-        return to + 1
+        return np.int64(to + 1), np.int64(span)
     for place in range(end - begin):
         out[first_to + place] = buffer[begin + place]
-    return first_to + end - begin
+    return np.int64(first_to + end - begin), np.int64(span)
 
 
 @kernel

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -84,7 +85,7 @@ class _Shape:
     event: EventType
     columns: tuple[_Column, ...]
     decoder: Callable[[bytes], Any] | None
-    plain: PlainBodies | None  # where nothing of it is treated
+    plain: PlainBodies | None  # where each value stands for itself
     treated: tuple[tuple[str, _Column], ...]  # with the names of `decoder`'s slots, as the next
     texts: tuple[str, ...]
     sealing: Sealing | None = field(default=None)
@@ -313,15 +314,19 @@ class Storing:
         columns = _columns(event, _key_names(event, self._entities))
         names = {column.source: f"at_{number}" for number, column in enumerate(columns)}
         nested = any(len(column.path) > 1 for column in columns)
-        plain = not nested and event.id != ROW_ID and all(column.kind is None for column in columns)
+        is_sealed = sealed(definitions, event.name)
+        plain = PlainBodies(
+            (column.source.encode(), column.looked_at, None if column.kind is None else partial(self._treated, column))
+            for column in columns
+        )
         return _Shape(
             event=event,
             columns=columns,
             decoder=None if nested else _decoder(names),
-            plain=PlainBodies((column.source.encode(), column.looked_at) for column in columns) if plain else None,
+            plain=None if nested or is_sealed or event.id == ROW_ID else plain,
             treated=tuple((names[column.source], column) for column in columns if column.kind is not None),
             texts=tuple(names[column.source] for column in columns if column.looked_at),
-            sealing=Sealing(definitions, event.name, self._derived) if sealed(definitions, event.name) else None,
+            sealing=Sealing(definitions, event.name, self._derived) if is_sealed else None,
         )
 
 
