@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["show_service"]
 
 EVENTS = 6_000
-_AT_ONCE = 32
+_AT_ONCE = 8
 _PATIENCE_S = 60.0
 _READY_WITHIN_S = 60.0
 
@@ -74,7 +74,7 @@ def _show(told: _Told, again: dict[str, Decision], held: int, server: _Server, s
     twice = held - sent
     waits = sorted(told.waited_s)
     rows = [
-        ["events sent over HTTP, 32 at once", thousands(sent)],
+        [f"events sent over HTTP, {_AT_ONCE} at once", thousands(sent)],
         ["decisions told", thousands(len(told.decisions))],
         ["killed with kill -9 after", thousands(server.killed_after)],
         ["ready again after", f"{server.back_after_s:.1f} s"],
