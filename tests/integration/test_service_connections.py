@@ -141,6 +141,28 @@ def test_a_connection_ends_where_the_caller_says_so(service: ServiceProcess) -> 
     assert caller.ended()
 
 
+def test_a_connection_that_is_not_used_ends(service: ServiceProcess) -> None:
+    """Five seconds after its last answer, whichever kind that was, and not five seconds after its first."""
+    last_is_health, last_is_event = Caller(service), Caller(service)
+    event = iter(range(410, 420))
+    health = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+    for _ in range(2):
+        for caller in (last_is_health, last_is_event):
+            caller.send(request(next(event)))
+            assert caller.answer()[0] == 200
+        time.sleep(3)
+    last_is_health.send(health)
+    assert last_is_health.answer()[0] == 200
+    last_is_event.send(health)
+    assert last_is_event.answer()[0] == 200
+    last_is_event.send(request(next(event)))
+    assert last_is_event.answer()[0] == 200
+    began = time.monotonic()
+    for caller in (last_is_health, last_is_event):
+        assert caller.ended()
+        assert 3 < time.monotonic() - began < 8
+
+
 def test_what_is_refused_is_refused_alike(service: ServiceProcess) -> None:
     for headers in ((), (b"expect: 100-continue",)):
         caller = Caller(service)

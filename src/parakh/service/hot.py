@@ -236,6 +236,9 @@ class HotConnection(Connection):
         self._route = route
         self._most_bytes = min(route.limits.settings.event_bytes, _MOST_BYTES)
 
+    _idle_since = 0.0
+    _idle_timer: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._bare = transport
         super().connection_made(transport)
@@ -250,6 +253,8 @@ class HotConnection(Connection):
         exchange: Any = self.cycle
         if type(exchange) is _Exchange and exchange.timer is not None:
             exchange.timer.cancel()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -305,5 +310,28 @@ class HotConnection(Connection):
             self.headers,
             self._bare,
             parser.should_keep_alive(),
-            self.on_response_complete,
+            self._answered,
         )
+
+    def _answered(self) -> None:
+        """An exchange is over: the next request has its turn, or the connection stays open for a while.
+
+        One timer looks after many exchanges; uvicorn's own would be made and cancelled for each.
+        """
+        if self.pipeline:
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._idle)
+
+    def _idle(self) -> None:
+        self._idle_timer = None
+        if self._head_timer is not None or self.timeout_keep_alive_task is not None or not self.cycle.response_complete:
+            return  # something is under way, whose end begins anew or has a time of its own
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._idle_timer = self.loop.call_later(left, self._idle)
+        else:
+            self._bare.close()
