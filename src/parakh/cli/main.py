@@ -43,6 +43,7 @@ VERBS = {
     "diff": Verb("diff", "What a change does to rules, features and - on past events - outcomes."),
     "simulate": Verb("simulate", "Make up a fintech's events, with frauds whose truth is known."),
     "replay": Verb("replay", "Decide on past events from files, exactly as live."),
+    "dataset": Verb("dataset", "A training set from past events, with features exactly as live."),
     "explain": Verb("explain", "One decision in words: windows, features, rules, score."),
     "secrets": Verb("secrets", "The keys that protect personal data: which they are, and a new one."),
     "key": Verb("key", "The API keys of a service: make, list, revoke."),

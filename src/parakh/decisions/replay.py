@@ -114,15 +114,25 @@ class Replay:
         """The Arrow schema of the decisions, as `Decisions.to_arrow` gives them."""
         return Decisions([], self.engine.strings, self.engine.schema).to_arrow(features=features).schema
 
-    def run(self, on_batch: Callable[[Decisions, Progress], object] | None = None) -> Summary:
+    def run(
+        self,
+        on_batch: Callable[[Decisions, Progress], object] | None = None,
+        *,
+        on_entries: Callable[[LogBatch, Decisions], object] | None = None,
+    ) -> Summary:
         """Replay everything; `on_batch` is given the decisions batch by batch.
 
+        `on_entries` is given what the log says, labels too, while the events' columns stand in `engine.words`.
         Raises StateLimitError where the state outgrows the project's bound, InputError where a file breaks off.
         """
         with self._quarantine:
-            return self._run(on_batch)
+            return self._run(on_batch, on_entries)
 
-    def _run(self, on_batch: Callable[[Decisions, Progress], object] | None) -> Summary:
+    def _run(
+        self,
+        on_batch: Callable[[Decisions, Progress], object] | None,
+        on_entries: Callable[[LogBatch, Decisions], object] | None,
+    ) -> Summary:
         engine = self.engine
         began = time.perf_counter()
         refused_before = self._quarantine.total
@@ -141,6 +151,8 @@ class Replay:
                 for outcome, count in tally.items():
                     row[outcome] += count
             self._score(scorecard, batch, decisions)
+            if on_entries is not None:
+                on_entries(batch, decisions)
             if on_batch is not None:
                 seconds = time.perf_counter() - began
                 progress = Progress(engine.counts.received, merger.read_bytes, merger.total_bytes, seconds)

@@ -1,0 +1,183 @@
+"""`parakh dataset`: a training set from past events and labels, with the features exactly as live."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from parakh.cli.console import Console, bold, clean, dim, green, yellow
+from parakh.cli.loading import await_kernels, expect_label_columns, load_project, named_sources, warm_kernels
+from parakh.cli.options import LENGTH_OF_TIME, event_options
+from parakh.cli.progress import Bar
+from parakh.cli.replay import show_progress
+from parakh.cli.words import plural, thousands
+
+__all__ = ["command"]
+
+_WEEK_US = 7 * 86_400_000_000
+
+
+class _Moment(click.ParamType):  # type: ignore[type-arg]
+    """A time in ISO 8601, UTC unless it names an offset; microseconds."""
+
+    name = "time"
+
+    def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        from parakh.expressions.values import timestamp_us
+
+        microseconds = timestamp_us(str(value))
+        if microseconds is None:
+            self.fail(f"{value!r} is not a time; write 2025-01-31 or 2025-01-31T18:30:00Z", parameter, context)
+        return microseconds
+
+
+class _Share(click.ParamType):  # type: ignore[type-arg]
+    """A share above 0 and up to 1, written 10% or 0.1."""
+
+    name = "share"
+
+    def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"([0-9]*\.?[0-9]+)(%?)", str(value).strip())
+        share = float(found[1]) / (100 if found[2] else 1) if found else 0.0
+        if not 0 < share <= 1:
+            self.fail(f"{value!r} is not a share; write 10% or 0.1, at most 100%", parameter, context)
+        return share
+
+
+_MOMENT = _Moment()
+
+
+@click.command(
+    short_help="A training set from past events, with features exactly as live.",
+    epilog="\b\nExamples\n  parakh dataset shop --events payment.ndjson --labels labels.ndjson --out training\n"
+    "  parakh dataset shop --events payment=2025.csv.gz --events login=logins.parquet --for payment \\\n"
+    "      --labels labels.ndjson --test-from 2025-06-01 --sample 10% --out training\n\n"
+    "Written are data.parquet, card.json and card.md; the same input gives the same bytes.",
+)
+@click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@event_options()
+@click.option("--for", "event_type", metavar="TYPE", help="Of which event type; where several have the label.")
+@click.option("--label", default="fraud", show_default=True, help="The label to learn: one that is true or false.")
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A new folder.")
+@click.option("--from", "from_us", type=_MOMENT, metavar="TIME", help="Events from this time on.")
+@click.option("--to", "to_us", type=_MOMENT, metavar="TIME", help="Events before this time.")
+@click.option(
+    "--known-by",
+    type=_MOMENT,
+    metavar="TIME",
+    help="The cut-off: nothing that came later counts. The time of the last event, unless said.",
+)
+@click.option("--test-from", type=_MOMENT, metavar="TIME", help="Events from this time on are for testing.")
+@click.option("--gap", type=LENGTH_OF_TIME, metavar="LENGTH", help="Between training and test (7d).")
+@click.option("--sample", type=_Share(), metavar="SHARE", default="100%", help="Of events not positive, keep 10%.")
+@click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Which of them.")
+@click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
+def command(
+    project: Path,
+    events: tuple[str, ...],
+    labels: str | None,
+    label_delay: int | None,
+    event_type: str | None,
+    label: str,
+    out: Path,
+    from_us: int | None,
+    to_us: int | None,
+    known_by: int | None,
+    test_from: int | None,
+    gap: int | None,
+    sample: float,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Replay past events and write, for each of one type, every value that a model may read and its label.
+
+    A row holds what was known when its event came; a label is as it was known by the cut-off. An event younger than
+    --label-delay (7d) by then is immature and has no label; a matured one of which nothing is known counts as good.
+    """
+    errors = Console.stderr()
+    loaded = load_project(project)
+    sources = named_sources(loaded, events)
+    if gap is not None and test_from is None:
+        raise click.BadParameter("there is a gap only before a test: say --test-from too", param_hint="--gap")
+    if from_us is not None and to_us is not None and from_us >= to_us:
+        raise click.BadParameter("nothing lies between --from and --to", param_hint="--to")
+    warming = warm_kernels(errors)
+    from parakh.learning.card import expect_room, write_dataset
+    from parakh.learning.dataset import Choice, make_dataset, target_of
+
+    target = target_of(loaded.definitions, [source.event_type for source in sources], event_type, label)
+    delay = _WEEK_US if label_delay is None else label_delay
+    if labels is None:
+        expect_label_columns(loaded, sources, delay)
+        label_delay = delay
+    expect_room(out)
+    await_kernels(warming, errors)
+    choice = Choice(
+        event_type=target.name,
+        label=label,
+        from_us=from_us,
+        to_us=to_us,
+        known_by_us=known_by,
+        test_from_us=test_from,
+        gap_us=_WEEK_US if gap is None else gap,
+        label_delay_us=delay,
+        sample=sample,
+        seed=seed,
+    )
+    quarantine = Path(f"{out}.quarantine.ndjson")
+    with Bar(errors, "replaying") as bar:
+        dataset = make_dataset(
+            loaded,
+            sources,
+            choice,
+            labels=labels,
+            label_delay_us=label_delay,
+            quarantine=quarantine,
+            on_progress=lambda progress: show_progress(bar, progress),
+        )
+    card = write_dataset(dataset, loaded, sources, out)
+    console = Console.stdout()
+    if as_json:
+        console.print(json.dumps(card, indent=2))
+    else:
+        _show(card, out, console)
+    quarantined = sum(dataset.replayed.quarantined.values())
+    if quarantined:
+        errors.print(f"{yellow('quarantined')} {plural(quarantined, 'event')}: {clean(str(quarantine))}")
+    return 0
+
+
+def _show(card: dict[str, Any], out: Path, console: Console) -> None:
+    counts = card["counts"]
+    kinds = ("rows", "positive", "negative", "immature")
+    console.print(
+        f"{bold(thousands(counts['rows']))} of {plural(counts['events'], card['event_type'])}, "
+        f"{card['label']} as known by {card['span']['known_by']}",
+        "",
+    )
+    console.table(
+        [[name, *(thousands(part[kind]) for kind in kinds)] for name, part in counts["rows_by_split"].items()],
+        header=["", *kinds],
+        align="<>>>>",
+    )
+    console.print("")
+    if counts["unlabelled"]:
+        console.print(dim(f"{thousands(counts['unlabelled'])} of which nothing was known count as good"))
+    if counts["after_cut_off"]:
+        console.print(dim(f"{thousands(counts['after_cut_off'])} came after the cut-off"))
+    if card["left_out"]:
+        console.print(dim(f"left out, as personal: {clean(', '.join(card['left_out']))}"))
+    for text in card["warnings"]:
+        console.print(f"{yellow('warning')} {text}")
+    inputs = sum(item["role"] != "set" for item in card["columns"])
+    console.print(
+        f"{green('wrote')} {bold(clean(str(out)))}: {plural(inputs, 'input')}, data.parquet, card.md, card.json"
+    )

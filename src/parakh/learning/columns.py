@@ -1,0 +1,114 @@
+"""The columns of a training set: which they are, gathered from the frame of a replay, as Arrow arrays.
+
+Values are those that a model reads live: money in major units, NULL where the engine had NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from parakh.decisions.definition import Definitions
+from parakh.decisions.personal import feature_tokens, personal_names
+from parakh.decisions.plan import TypePlan
+from parakh.expressions.columns import Column
+from parakh.expressions.strings import Strings
+from parakh.expressions.types import NULL_WORD, Kind
+
+__all__ = ["OWN", "Input", "arrow_array", "inputs_of", "mask_array", "text_array", "words_array"]
+
+OWN = ("event_id", "event_time", "label", "label_known_at", "matured", "split", "weight")
+"""The columns that every set has; a field of such a name stands under `event type.field`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A column that a model may read: its name in the set, what it is and where it stands in the frame."""
+
+    name: str
+    role: str  # field, derived, enrichment, feature or signal
+    column: Column
+
+
+def inputs_of(plan: TypePlan, definitions: Definitions) -> tuple[list[Input], list[str]]:
+    """What a model of an event type may read, in order, and the personal names among it that are left out.
+
+    The event's id and time stand in columns of every set, and a personal value has no place in a file for training.
+    """
+    event = plan.event
+    events = {item.name: item for item in definitions.events}
+    personal = {**personal_names(event), **feature_tokens(definitions.entities, event, events)}
+    named = [
+        (item.name, "enrichment" if (item.source or "").startswith("~") else "field")
+        for item in event.fields
+        if item.name not in (event.id, event.time) and not item.name.startswith("~")
+    ]
+    named += [(name, "derived") for name, _ in event.derive]
+    named += [(column.name, "feature") for column in plan.features]
+    signals = [item for item in definitions.signals if item.event_type == event.name]
+    named += [(name, "signal") for item in signals for name, _ in item.define]
+    inputs = [
+        Input(f"{event.name}.{name}" if name in OWN else name, role, plan.layout[name])
+        for name, role in named
+        if name not in personal
+    ]
+    return inputs, [name for name, _ in named if name in personal]
+
+
+def arrow_array(words: NDArray[np.int64], column: Column, strings: Strings) -> pa.Array:
+    """A column of words as a model reads it: money in major units, texts by a dictionary in order of appearance."""
+    kind = column.type.kind
+    if kind is Kind.NUMBER:
+        numbers = words.view(np.float64)
+        return _array(numbers, pa.float64(), np.isnan(numbers))
+    null = words == NULL_WORD
+    if kind is Kind.MONEY:
+        return _array(words / float(10**column.type.digits), pa.float64(), null)
+    if kind is Kind.BOOLEAN:
+        return mask_array(words == 1, null)
+    if kind is Kind.STRING:
+        known, first, places = np.unique(words, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        order = order[known[order] != NULL_WORD]
+        number = np.zeros(known.size, np.int32)
+        number[order] = np.arange(order.size)
+        texts = [text or "" for text in strings.texts(known[order])]
+        return pa.DictionaryArray.from_arrays(_array(number[places], pa.int32(), null), _texts(texts))
+    return words_array(words, pa.timestamp("us", "UTC") if kind is Kind.TIMESTAMP else pa.int64())
+
+
+def words_array(words: NDArray[np.int64], type: pa.DataType) -> pa.Array:
+    """Words of 64 bits, NULL_WORD for NULL."""
+    return _array(words, type, words == NULL_WORD)
+
+
+def mask_array(true: NDArray[np.bool_], null: NDArray[np.bool_] | None = None) -> pa.Array:
+    """True and false, NULL where `null` is set."""
+    none = np.zeros(true.size, np.bool_) if null is None else null
+    return _array(np.packbits(true, bitorder="little"), pa.bool_(), none)
+
+
+def text_array(numbers: NDArray[np.int32], texts: Sequence[str]) -> pa.Array:
+    """The text of each number."""
+    none = np.zeros(numbers.size, np.bool_)
+    return pa.DictionaryArray.from_arrays(_array(numbers, pa.int32(), none), _texts(texts))
+
+
+def _array(values: NDArray[np.generic], type: pa.DataType, null: NDArray[np.bool_]) -> pa.Array:
+    """Values as they stand in memory; pa.array() would import pandas to look at them."""
+    blank = values.copy() if null.any() and type != pa.bool_() else values
+    if blank is not values:
+        blank[null] = 0  # what stands under a NULL must not show in the bytes
+    valid = pa.py_buffer(np.packbits(~null, bitorder="little")) if null.any() else None
+    return pa.Array.from_buffers(type, int(null.size), [valid, pa.py_buffer(np.ascontiguousarray(blank))])
+
+
+def _texts(texts: Sequence[str]) -> pa.Array:
+    encoded = [text.encode() for text in texts]
+    offsets = np.zeros(len(encoded) + 1, np.int32)
+    np.cumsum([len(item) for item in encoded], out=offsets[1:])
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))

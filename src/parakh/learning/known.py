@@ -1,0 +1,65 @@
+"""What was known of each event by a cut-off: which label holds, and since when.
+
+The rule is the engine's: of several verdicts the highest-ranked source holds, then the latest, and a withdrawn one
+leaves the event without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parakh.events.labels import LabelRows
+from parakh.expressions.types import NULL_WORD
+
+__all__ = ["About", "Verdicts", "verdicts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What holds about each event: int64 value (NULL_WORD: nothing is known) and since when (us UTC, NULL_WORD)."""
+
+    value: NDArray[np.int64]
+    known_at: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Labels in the order in which they acted, and the row of the event that each is about (-1: of none here)."""
+
+    labels: LabelRows
+    row: NDArray[np.int64]
+
+
+def verdicts(about: About, *, events: int, known_by_us: int, ignored: Collection[int] = ()) -> Verdicts:
+    """What holds about each of so many events at the cut-off; `ignored` are the places of labels that never acted.
+
+    >>> labels = LabelRows.empty(2)
+    >>> labels.value[:], labels.rank[:], labels.known_at[:], labels.place[:] = [1, 0], [0, 0], [5, 9], [0, 1]
+    >>> about = About(labels, np.array([0, 0]))
+    >>> verdicts(about, events=1, known_by_us=8).value.tolist(), verdicts(about, events=1, known_by_us=9).value.tolist()
+    ([1], [0])
+    """
+    labels = about.labels
+    acted = (about.row >= 0) & (labels.known_at <= known_by_us)
+    if ignored:
+        acted &= ~np.isin(labels.place, np.fromiter(ignored, np.int64)) | (labels.place < 0)
+    row, labels = about.row[acted], labels.take(acted)
+    held = Verdicts(np.full(events, NULL_WORD, np.int64), np.full(events, NULL_WORD, np.int64))
+    often = np.bincount(row, minlength=events)[row] > 1
+    once = ~often & (labels.value != NULL_WORD)
+    held.value[row[once]] = labels.value[once]
+    held.known_at[row[once]] = labels.known_at[once]
+    ranks: dict[int, int] = {}
+    for number in np.flatnonzero(often).tolist():
+        event, rank, value = int(row[number]), int(labels.rank[number]), int(labels.value[number])
+        if rank < ranks.get(event, -1):
+            continue
+        withdrawn = value == NULL_WORD
+        ranks[event] = -1 if withdrawn else rank
+        held.value[event] = value
+        held.known_at[event] = NULL_WORD if withdrawn else labels.known_at[number]
+    return held
