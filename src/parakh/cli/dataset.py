@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from parakh.cli.console import Console, bold, clean, dim, green, yellow
-from parakh.cli.loading import await_kernels, expect_label_columns, load_project, named_sources, warm_kernels
+from parakh.cli.loading import await_kernels, load_project, named_sources, warm_kernels
 from parakh.cli.options import LENGTH_OF_TIME, event_options
 from parakh.cli.progress import Bar
 from parakh.cli.replay import show_progress
@@ -116,7 +116,12 @@ def command(
     target = target_of(loaded.definitions, [source.event_type for source in sources], event_type, label)
     delay = _WEEK_US if label_delay is None else label_delay
     if labels is None:
-        expect_label_columns(loaded, sources, delay)
+        if not any(item.name == label and item.source is not None for item in target.labels):
+            raise click.BadParameter(
+                f"nothing says what became of the events: name a file of labels, or say under `labels` of event "
+                f"{target.name} in which column {label} stands (`from:`)",
+                param_hint="--labels",
+            )
         label_delay = delay
     expect_room(out)
     await_kernels(warming, errors)
