@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from parakh.cli.main import run
+from parakh.cli.remote import wait_until_live
 from parakh.project.project import Project
 from unit.scripted_server import Asked, Scripted, Step, serving
 
@@ -27,6 +28,7 @@ class Versions:
         self.polls = 0
         self.looks = 0
         self.fails = ""
+        self.given_up: dict[str, str] | None = None
         self.sent: list[dict[str, Any]] = []
         self.refuse: dict[str, Any] | None = None
 
@@ -54,8 +56,17 @@ class Versions:
         if self.polls or self.fails:
             self.building, self.looks = hash, 0
             return Step(202, {"hash": hash, "state": "building", "progress": 0.0, "previous": self.log[-1]})
-        self.log.append(hash)
-        return Step(body={"hash": hash, "state": "live", "progress": 1.0, "previous": self.log[-2]})
+        said: dict[str, Any] = {"hash": hash, "state": "live", "progress": 1.0, "previous": self.log[-1]}
+        if self.building is not None:
+            said["replaced"] = self.building
+            self.give_up(hash)
+        if hash != self.log[-1]:
+            self.log.append(hash)
+        return Step(body=said)
+
+    def give_up(self, replaced_by: str) -> None:
+        assert self.building is not None
+        self.given_up, self.building = {"hash": self.building, "replaced_by": replaced_by}, None
 
     def project(self) -> dict[str, Any]:
         if self.building is not None:
@@ -70,6 +81,8 @@ class Versions:
             said["building"] = {"hash": self.building, "progress": self.looks / (self.polls + 1)}
             if self.fails:
                 said["building"]["failed"] = self.fails
+        if self.given_up is not None:
+            said["given_up"] = self.given_up
         return said
 
 
@@ -110,7 +123,8 @@ def test_a_history_is_waited_for(service: Service, capsys: pytest.CaptureFixture
     versions.polls = 2
     assert run(["apply", str(SHOP), "--server", scripted.url, "--yes", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said == {"hash": versions.log[-1], "state": "live", "progress": 1.0, "previous": OLD, "changed": True}
+    live = {"hash": versions.log[-1], "state": "live", "progress": 1.0, "previous": OLD}
+    assert said == {**live, "replaced": None, "changed": True}
     assert versions.looks == 3
 
 
@@ -129,7 +143,44 @@ def test_a_version_that_is_given_up_is_told(service: Service, capsys: pytest.Cap
     assert run(["apply", str(SHOP), "--server", scripted.url, "--yes"]) == 1
     told = capsys.readouterr().err
     assert versions.fails in told
-    assert f"{OLD[:12]} goes on deciding" in told
+    assert f"{OLD[:12]} decides" in told
+
+
+def test_who_waits_is_told_what_was_applied_meanwhile(
+    service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions, scripted = service
+    versions.polls, newer = 1000, "bbbb" + OLD[4:]
+
+    def another(seconds: float) -> None:
+        versions.log.append(newer)
+        versions.give_up(newer)
+
+    monkeypatch.setattr(wait_until_live, "__kwdefaults__", {"sleep": another})
+    assert run(["apply", str(SHOP), "--server", scripted.url, "--yes"]) == 1
+    hash = Project.load(SHOP).hash
+    told = capsys.readouterr().err
+    assert f"version {hash[:12]} was given up: version {newer[:12]} was applied meanwhile; {newer[:12]} decides" in told
+    assert run(["versions", "--server", scripted.url]) == 0
+    shown = capsys.readouterr().out
+    assert f"{hash[:12]}  given up" in shown
+    assert f"for {newer[:12]}" in shown
+
+
+def test_what_is_being_built_is_given_up_for_the_version_that_decides(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    versions, scripted = service
+    versions.polls = 1000
+    hash = Project.load(SHOP).hash
+    assert run(["apply", str(SHOP), "--server", scripted.url, "--yes", "--no-wait"]) == 0
+    versions.polls = 0
+    versions.looks = -1000
+    capsys.readouterr()
+    assert run(["versions", "--server", scripted.url, "--to", OLD, "--yes"]) == 0
+    assert f"given up  version {hash[:12]}, which was being built" in capsys.readouterr().out
+    assert versions.log == [OLD]
+    assert versions.sent[-1] == {"version": OLD}
 
 
 def test_what_does_not_hold_here_is_not_sent(

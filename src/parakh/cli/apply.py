@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from parakh.cli.console import Console, bold, clean, dim, green
 from parakh.cli.loading import load_project, project_argument
@@ -32,7 +33,8 @@ def command(project: Path, server: str, yes: bool, no_wait: bool, as_json: bool)
     """Check PROJECT (a folder; this one unless said), show what it changes, and let the server decide by it.
 
     The server goes on deciding by the old version until the history of new features is built; then the new one takes
-    over between two events, without a request being dropped. `parakh versions --back` goes back.
+    over between two events, without a request being dropped. A version that is still being built is given up for the
+    one applied last. `parakh versions --back` goes back.
     """
     from parakh.client import ProjectRefused
 
@@ -43,7 +45,7 @@ def command(project: Path, server: str, yes: bool, no_wait: bool, as_json: bool)
     files = dict(loaded.contents())
     with connect(server) as client:
         live = client.project()
-        if live.hash == loaded.hash:
+        if live.hash == loaded.hash and not live.is_replaced_soon:
             if as_json:
                 console.print(json.dumps({"hash": loaded.hash, "state": "live", "changed": False}))
             else:
@@ -68,15 +70,20 @@ def command(project: Path, server: str, yes: bool, no_wait: bool, as_json: bool)
 
 def applied(client: Client, state: ProjectState, no_wait: bool, errors: Console) -> ProjectState:
     """What became of a version that was applied, once it decides; at once with `no_wait`."""
-    return state if no_wait or state.live else wait_until_live(client, state.hash, errors)
+    if no_wait or state.live:
+        return state
+    return msgspec.structs.replace(wait_until_live(client, state.hash, errors), replaced=state.replaced)
 
 
 def show_applied(state: ProjectState, console: Console, as_json: bool) -> None:
     """Say what became of a version that was applied."""
     if as_json:
         said = {"hash": state.hash, "state": state.state, "progress": state.progress, "previous": state.previous}
-        console.print(json.dumps({**said, "changed": True}))
-    elif state.live:
+        console.print(json.dumps({**said, "replaced": state.replaced, "changed": True}))
+        return
+    if state.replaced:
+        console.print(f"given up  version {state.replaced[:12]}, which was being built")
+    if state.live:
         before = f"{dim(', before it')} {state.previous[:12]}" if state.previous else ""
         console.print(f"{green('live')}  version {bold(state.hash[:12])} decides{before}")
     else:

@@ -81,6 +81,15 @@ def project_problems(problems: Iterable[Any], console: Console) -> None:
             console.print(f"      hint: {clean(str(told['hint']))}")
 
 
+def _why(state: ProjectState, hash: str) -> str:
+    """Why a version is not being built any more."""
+    if state.building is not None and state.building.hash == hash:
+        return state.building.failed
+    if state.given_up is not None and state.given_up.hash == hash:
+        return f"version {state.given_up.replaced_by[:12]} was applied meanwhile"
+    return "another one took its place, or the server was started again"
+
+
 def wait_until_live(
     client: Client, hash: str, console: Console, *, sleep: Callable[[float], None] = time.sleep
 ) -> ProjectState:
@@ -103,10 +112,6 @@ def wait_until_live(
                 return state
             building = state.building
             if building is None or building.hash != hash or building.failed:
-                why = building.failed if building is not None else ""
-                raise ParakhError(
-                    f"version {hash[:12]} was given up: {why or 'another one took its place'}; "
-                    f"{state.hash[:12]} goes on deciding"
-                )
+                raise ParakhError(f"version {hash[:12]} was given up: {_why(state, hash)}; {state.hash[:12]} decides")
             bar.to(building.progress, f"{time.monotonic() - began:.0f} s")
             sleep(_POLL_S)

@@ -46,7 +46,7 @@ def command(server: str, back: bool, to: str | None, yes: bool, no_wait: bool, a
         if as_json and not yes:
             raise click.UsageError("--json asks nobody: say --yes too")
         hash = _before(live) if back else _named(to or "", versions)
-        if hash == live.hash:
+        if hash == live.hash and not live.is_replaced_soon:
             raise InputError(f"version {hash[:12]} is the one that decides")
         if not as_json:
             console.print(dim(f"version {live.hash[:12]} → {hash[:12]} on {clean(server)}"))
@@ -74,13 +74,16 @@ def _named(prefix: str, versions: Sequence[Version]) -> str:
 
 def _show(live: ProjectState, versions: Sequence[Version], console: Console, as_json: bool) -> None:
     if as_json:
-        said = {"live": live.hash, "building": live.building, "versions": versions}
+        said = {"live": live.hash, "building": live.building, "given_up": live.given_up, "versions": versions}
         console.print(json.dumps(msgspec.to_builtins(said), indent=2))
         return
     table = []
-    if live.building is not None and not live.building.failed:
-        share = yellow(f"building {100 * live.building.progress:.0f} %")
-        table.append([bold(live.building.hash[:12]), share, "", "", ""])
+    if live.building is not None:
+        share = f"building {100 * live.building.progress:.0f} %" if live.is_replaced_soon else "failed"
+        table.append([bold(live.building.hash[:12]), yellow(share), "", "", ""])
+    if live.given_up is not None:
+        instead = f"for {live.given_up.replaced_by[:12]}"
+        table.append([bold(live.given_up.hash[:12]), yellow("given up"), "", clean(instead), ""])
     for version in versions:
         since = f"{version.applied_at:%Y-%m-%d %H:%M:%S}" if version.applied_at is not None else ""
         state = green("live") if version.state == "live" else ""

@@ -156,6 +156,7 @@ def apply_project(
     """Let a project decide from now on: a folder, files by path, or the hash of a `version` that was applied before.
 
     The answer's state is "building" while the history of new features is read; the old version decides until then.
+    A version that is still being built is given up for this one: `replaced` is its hash.
     Applying the same files again changes nothing. Raises ProjectRefused, NotFound for an unknown version.
     """
     if (project is None) == (version is None):

@@ -10,7 +10,7 @@
         |-- Forbidden           403: the key lacks the scope
         |-- NotFound            404: no such decision, entity, event type
         |-- Invalid             400, 405, 413, 415, 422: the request or the event does not hold
-        |   |-- Conflict        another event was taken under this id, or another version is being built
+        |   |-- Conflict        another event was taken under this id
         |   `-- ProjectRefused  the project's definitions do not hold; `problem.problems` has them
         |-- Overloaded          429, 503, until the deadline: it would be taken later
         `-- ServerFailed        other 5xx: a mistake of the service's own, or of a proxy before it
@@ -114,9 +114,7 @@ class Invalid(Refused):
 
 
 class Conflict(Invalid):
-    """Another event was taken under this id, and the decision that was made stands; or, where a project is applied,
-    another version is being built.
-    """
+    """Another event was taken under this id, and the decision that was made stands."""
 
     next_step = "an id names one event for good: send a changed event under an id of its own"
 

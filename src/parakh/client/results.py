@@ -21,6 +21,7 @@ __all__ = [
     "DecidedBy",
     "Decision",
     "EntityView",
+    "GivenUp",
     "Health",
     "Page",
     "ProjectState",
@@ -178,10 +179,19 @@ class Building(msgspec.Struct, frozen=True):
     failed: str = ""
 
 
+class GivenUp(msgspec.Struct, frozen=True):
+    """A version whose history is not built any more, and the hash of the one that was applied instead."""
+
+    hash: str
+    replaced_by: str = ""
+
+
 class ProjectState(msgspec.Struct, frozen=True):
     """A version of the project: `state` "live" decides, "building" still reads its history, with `progress` 0 to 1.
 
-    `previous` is the hash of the version before; `building` is the version that is to decide next, if there is one.
+    `previous` is the hash of the version before; `building` is the version that is to decide next, if there is one, and
+    `given_up` the one that was being built when another was applied. `replaced`, in the answer to an apply, is the hash
+    of the version that was given up for it.
     """
 
     hash: str
@@ -190,11 +200,18 @@ class ProjectState(msgspec.Struct, frozen=True):
     progress: float = 1.0
     previous: str | None = None
     building: Building | None = None
+    given_up: GivenUp | None = None
+    replaced: str | None = None
 
     @property
     def live(self) -> bool:
         """Whether this version decides."""
         return self.state == "live"
+
+    @property
+    def is_replaced_soon(self) -> bool:
+        """Whether another is being built that is to decide instead."""
+        return self.building is not None and not self.building.failed
 
 
 class Version(msgspec.Struct, frozen=True):

@@ -2,13 +2,13 @@
 
 A version that keeps the windows as they are decides at once. One whose events or features differ has its state built
 from the log first, by a process beside this one, while the old version decides; then the rest is caught up, and the
-switch is an entry of the log like any other.
+switch is an entry of the log like any other. The last wish holds: whatever is applied meanwhile acts, and what is being
+built is given up.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import sys
@@ -65,6 +65,14 @@ class _Building:
         return min(1.0, self.position / self.until) if self.until else 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class _GivenUp:
+    """A version whose build was given up, and the one that was applied instead."""
+
+    hash: str
+    replaced_by: str
+
+
 @dataclass(slots=True)
 class Changes:
     """The versions of a running service. `folder` is the project's own, for an apply without files.
@@ -83,8 +91,12 @@ class Changes:
     on_switch: Callable[[LiveProject], object]
     on_rebuilt: Callable[[], object]
     _building: _Building | None = None
+    _given_up: _GivenUp | None = None
     _task: asyncio.Task[None] | None = None
+    _ending: set[asyncio.Task[None]] = field(default_factory=set)
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _bench: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by a build until its process has ended and what it leaves behind is removed."""
 
     # -- what is asked ------------------------------------------------------------------------------------------------
 
@@ -104,6 +116,8 @@ class Changes:
             said["building"] = {"hash": building.version.hash, "progress": round(building.progress, 4)}
             if building.failed:
                 said["building"]["failed"] = building.failed
+        if self._given_up is not None:
+            said["given_up"] = {"hash": self._given_up.hash, "replaced_by": self._given_up.replaced_by}
         return Answer(200, _encode(said))
 
     def listed(self) -> Answer:
@@ -153,7 +167,10 @@ class Changes:
         )
 
     async def apply(self, files: Mapping[str, bytes] | None, version: str | None, who: str) -> Told:
-        """Let a project decide: files, the server's own folder, or a version that decided before."""
+        """Let a project decide: files, the server's own folder, or a version that decided before.
+
+        Another version that is being built is given up, since it was to replace one that shall not decide any more.
+        """
         why = FOLDER if files is None and version is None else ""
         async with self._one:
             try:
@@ -167,24 +184,24 @@ class Changes:
                 return _refused(error)
             except ParakhError as error:
                 return problem("not_found", str(error))
+            # From here on nothing is waited for until it is done, so that no build can end in between.
             if live.hash == self.version.hash:
-                return Answer(200, _encode(self._state(live.hash)))
-            if self._building is not None and not self._building.failed:
-                same = self._building.version.hash == live.hash
-                return (
-                    Answer(202, _encode(self._state(live.hash)))
-                    if same
-                    else problem("conflict", "another version is being built; wait until it decides")
-                )
+                if self._under_way is not None:
+                    self._give_up(live.hash)
+                return self._applied(live.hash)
+            if self._under_way is not None and self._under_way.version.hash == live.hash:
+                return self._applied(live.hash)
             if not self.desk.engine.plan.intake.serves(live.definitions):
+                self._give_up(live.hash)
                 self._building = _Building(live, self.log.durable)
                 self._task = asyncio.create_task(self._build(self._building, who, why))
-                return Answer(202, _encode(self._state(live.hash)))
+                return self._applied(live.hash)
             try:
                 position = self.switch(live, who, why)
             except ModelError as error:
                 return _refused(ProjectError((Mistake(str(error)),)))
-            return (await self.queue.when_durable(position, Answer(200, _encode(self._state(live.hash)))))[0]
+            self._give_up(live.hash)
+            return (await self.queue.when_durable(position, self._applied(live.hash)))[0]
 
     def switch(self, live: LiveProject, who: str, why: str, built: StateBuilder | None = None) -> int:
         """Let a version decide from here on; answers from where on the log that is kept."""
@@ -207,7 +224,7 @@ class Changes:
 
     def forget_built(self) -> None:
         """Remove what was built for versions that were switched to: a snapshot holds their state by now."""
-        if self._building is None:
+        if self._under_way is None and not self._bench.locked():
             shutil.rmtree(self.data / "building", ignore_errors=True)
             (self.data / "building").mkdir(mode=0o700)
 
@@ -215,8 +232,8 @@ class Changes:
         """Give up what is being built."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            self._ending.add(self._task)
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     def _read(self, files: Mapping[str, bytes] | None) -> Project:
         if files is not None:
@@ -225,8 +242,15 @@ class Changes:
             raise ProjectError((Mistake("the service was started without a folder; send the project's files"),))
         return Project.load(self.folder)
 
+    def _applied(self, hash: str) -> Answer:
+        """What an apply answers; a retry of it is told too which build was given up for it."""
+        said = self._state(hash)
+        if self._given_up is not None and self._given_up.replaced_by == hash:
+            said["replaced"] = self._given_up.hash
+        return Answer(200 if hash == self.version.hash else 202, _encode(said))
+
     def _state(self, hash: str) -> dict[str, Any]:
-        """What an apply answers: whether the version decides already, or how far its history is."""
+        """Whether a version decides already, or how far its history is."""
         live = hash == self.version.hash
         previous = next((entry.hash for entry in reversed(self.entries) if entry.hash != self.version.hash), None)
         progress = 1.0 if live or self._building is None else round(self._building.progress, 4)
@@ -239,35 +263,61 @@ class Changes:
 
     # -- building -----------------------------------------------------------------------------------------------------
 
+    @property
+    def _under_way(self) -> _Building | None:
+        return self._building if self._building is not None and not self._building.failed else None
+
+    def _give_up(self, replaced_by: str) -> None:
+        """Give up what is being built, if anything is: its task is stopped where it waits, before it could switch."""
+        building, self._given_up = self._under_way, None
+        self._building = None
+        if building is not None and self._task is not None:
+            self._given_up = _GivenUp(building.version.hash, replaced_by)
+            self._task.cancel()
+            self._ending.add(self._task)
+            self._task.add_done_callback(self._ending.discard)
+            _log.info("build_given_up", hash=building.version.hash)
+
     async def _build(self, building: _Building, who: str, why: str) -> None:
-        try:
-            await self._build_beside(building)
-            reach("versions.built")
-            built = await asyncio.to_thread(self._load, building)
-            # What came meanwhile is caught up beside, until so little is left that nobody notices.
-            while self.log.durable - built.position > _NEARLY:
-                until = self.log.durable
-                await asyncio.to_thread(catch_up, built, self._reader(until), until=until)
-            self.queue.drain()
-            self.log.wait(self.log.end)
-            catch_up(built, self._reader(self.log.durable), until=self.log.durable)
-            if built.unreadable:
-                raise ParakhError(f"{built.unreadable:,} events of the log cannot be read by this version")
-            if built.engine.full is not None:
-                raise built.engine.full
-            self.switch(building.version, who, why, built)
-            reach("versions.switched")
-            self._building = None
-            self.on_rebuilt()
-        except (ParakhError, OSError) as error:
-            building.failed = str(error)
-        except Exception as error:
-            # A mistake of ours: it may quote what an event carried. Another version can be applied all the same.
-            building.failed = f"a mistake of the service's own ({type(error).__name__})"
-            _log.failed("build_failed", error, hash=building.version.hash)
-        finally:
-            if building.failed:
-                shutil.rmtree(self._folder(building), ignore_errors=True)
+        async with self._bench:
+            try:
+                await self._build_and_switch(building, who, why)
+            except asyncio.CancelledError:
+                building.failed = "it was given up"
+                raise
+            except (ParakhError, OSError) as error:
+                building.failed = str(error)
+            except Exception as error:
+                # A mistake of ours: it may quote what an event carried. Another version can be applied all the same.
+                building.failed = f"a mistake of the service's own ({type(error).__name__})"
+                _log.failed("build_failed", error, hash=building.version.hash)
+            finally:
+                if building.failed:
+                    folder = self._folder(building)
+                    for path in (folder, folder.with_name(folder.name + ".partial")):
+                        await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+
+    async def _build_and_switch(self, building: _Building, who: str, why: str) -> None:
+        await self._build_beside(building)
+        reach("versions.built")
+        built = await asyncio.to_thread(self._load, building)
+        # What came meanwhile is caught up beside, until so little is left that nobody notices.
+        while self.log.durable - built.position > _NEARLY:
+            until = self.log.durable
+            await asyncio.to_thread(catch_up, built, self._reader(until), until=until)
+        # Nothing is waited for from here to the switch: a build that was given up does not come here.
+        assert self._building is building, "a build that was given up is stopped"
+        self.queue.drain()
+        self.log.wait(self.log.end)
+        catch_up(built, self._reader(self.log.durable), until=self.log.durable)
+        if built.unreadable:
+            raise ParakhError(f"{built.unreadable:,} events of the log cannot be read by this version")
+        if built.engine.full is not None:
+            raise built.engine.full
+        self.switch(building.version, who, why, built)
+        reach("versions.switched")
+        self._building = None
+        self.on_rebuilt()
 
     async def _build_beside(self, building: _Building) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -288,6 +338,7 @@ class Changes:
         finally:
             if process.returncode is None:
                 process.kill()
+                await process.wait()
 
     def _load(self, building: _Building) -> StateBuilder:
         manifest = snapshots.read_manifest(self._folder(building))

@@ -163,7 +163,9 @@ SCHEMAS: Final[dict[str, Json]] = {
             "state": _text("Whether it decides, or its history is being built.", enum=["live", "building"]),
             "progress": {"type": "number", "minimum": 0, "maximum": 1, "description": "How much of it is built."},
             "previous": _TEXT_OR_NULL | {"description": "The version before, for the way back."},
+            "replaced": _HASH | {"description": "The version whose build was given up for it, where there was one."},
         },
+        required=("hash", "state", "progress", "previous"),
         open=True,
     ),
     "Checked": _object(
@@ -431,13 +433,14 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         "project",
         "Apply a project, or go back",
         "From its place in the log on, the new version decides; no request is dropped. Features that are new have "
-        "their history at once. With `version`, one that decided before decides again.",
+        "their history at once. With `version`, one that decided before decides again. A version that is still being "
+        "built is given up for the new one; `replaced` says which.",
         body=_content(_ref("Apply"), examples.APPLY),
         body_required=False,
         answer=_content(_ref("Project"), None),
         said="It decides.",
         also={"202": "Its history is being built from the log; then it decides."},
-        refusals=("project_invalid", "not_found", "conflict"),
+        refusals=("project_invalid", "not_found"),
     ),
     ("GET", "/healthz"): _operation(
         "service", "Whether the process lives", "For a supervisor: restart it where this fails.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -46,6 +47,7 @@ class Versions:
         self.folder = folder
         self._tokenise = tokenise
         self._known: dict[str, LiveProject] = {}
+        self._candidate = threading.Lock()
 
     def live(self, project: Project) -> LiveProject:
         """A project in the form in which it decides."""
@@ -94,12 +96,13 @@ class Versions:
         if problems:
             raise ProjectError(tuple(problems))
         candidate = self.folder / "candidate.partial"
-        shutil.rmtree(candidate, ignore_errors=True)
-        try:
-            _write_files(candidate, files)
-            return Project.load(candidate)
-        finally:
+        with self._candidate:  # one is checked and one applied at the same time, by threads of their own
             shutil.rmtree(candidate, ignore_errors=True)
+            try:
+                _write_files(candidate, files)
+                return Project.load(candidate)
+            finally:
+                shutil.rmtree(candidate, ignore_errors=True)
 
     def _write(self, target: Path, files: Mapping[str, bytes]) -> None:
         partial = target.with_name(target.name + ".partial")
