@@ -110,7 +110,7 @@ def command(
     if from_us is not None and to_us is not None and from_us >= to_us:
         raise click.BadParameter("nothing lies between --from and --to", param_hint="--to")
     warming = warm_kernels(errors)
-    from parakh.learning.card import expect_room, write_dataset
+    from parakh.learning.card import FILES, expect_room, write_dataset
     from parakh.learning.dataset import Choice, make_dataset, target_of
 
     target = target_of(loaded.definitions, [source.event_type for source in sources], event_type, label)
@@ -124,6 +124,9 @@ def command(
             )
         label_delay = delay
     expect_room(out)
+    for name in [source.path for source in sources] + ([labels] if labels else []):
+        if any((out / file).exists() and Path(name).exists() and Path(name).samefile(out / file) for file in FILES):
+            raise click.BadParameter(f"{name} is an input: it would be overwritten", param_hint="--out")
     await_kernels(warming, errors)
     choice = Choice(
         event_type=target.name,
@@ -181,7 +184,7 @@ def _show(card: dict[str, Any], out: Path, console: Console) -> None:
     if card["left_out"]:
         console.print(dim(f"left out, as personal: {clean(', '.join(card['left_out']))}"))
     for text in card["warnings"]:
-        console.print(f"{yellow('warning')} {text}")
+        console.say(f"{yellow('warning')} {text}")
     inputs = sum(item["role"] != "set" for item in card["columns"])
     console.print(
         f"{green('wrote')} {bold(clean(str(out)))}: {plural(inputs, 'input')}, data.parquet, card.md, card.json"

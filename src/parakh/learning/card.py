@@ -8,6 +8,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from parakh.decisions.definition import DAY_US, ProjectLike
 from parakh.decisions.replay import Source
 from parakh.errors import InputError
 from parakh.expressions.values import iso_time
-from parakh.learning.dataset import SPLITS, Dataset
+from parakh.learning.dataset import Dataset
 
 __all__ = ["FILES", "expect_room", "write_dataset"]
 
@@ -90,7 +91,7 @@ def _card(dataset: Dataset, project: ProjectLike, sources: Sequence[Source], dat
             "unlabelled": counted.unlabelled,
             "immature": counted.immature,
             "after_cut_off": counted.after_cut_off,
-            "rows_by_split": _by_split(table),
+            "rows_by_split": {name: asdict(part) for name, part in dataset.parts.items()},
             "received": replayed.received,
             "accepted": replayed.accepted,
             "duplicates": replayed.duplicates,
@@ -110,37 +111,16 @@ def _card(dataset: Dataset, project: ProjectLike, sources: Sequence[Source], dat
     }
 
 
-def _by_split(table: pa.Table) -> dict[str, dict[str, int]]:
-    """Rows of each part by label."""
-    split = table.column("split").combine_chunks()
-    number = np.asarray(split.indices)
-    label = table.column("label")
-    positive = np.asarray(pc.fill_null(label, False))
-    unknown = np.asarray(pc.is_null(label))
-    result = {}
-    for place, name in enumerate(SPLITS):
-        mine = number == place
-        if mine.any():
-            true, null = int((mine & positive).sum()), int((mine & unknown).sum())
-            result[name] = {
-                "rows": int(mine.sum()),
-                "positive": true,
-                "negative": int(mine.sum()) - true - null,
-                "immature": null,
-            }
-    return result
-
-
 def _warnings(dataset: Dataset) -> list[str]:
     """What is no error, and still should be read before training."""
     choice, counted = dataset.choice, dataset.counted
     found = []
-    parts = _by_split(dataset.table)
     for name in ("train", "test") if choice.test_from_us is not None else ("train",):
-        part = parts.get(name, {"positive": 0, "negative": 0})
-        if not (part["positive"] and part["negative"]):
-            kinds = [kind for kind in ("positive", "negative") if part[kind]]
-            found.append(f"{name} has one class only: {kinds[0]}" if kinds else f"{name} has no labelled event")
+        part = dataset.parts.get(name)
+        if part is None or not (part.positive or part.negative):
+            found.append(f"{name} has no labelled event")
+        elif not (part.positive and part.negative):
+            found.append(f"{name} has one class only: {'positive' if part.positive else 'negative'}")
     if choice.test_from_us is not None and choice.gap_us < choice.label_delay_us:
         found.append(
             "the gap is shorter than the label delay: training may use labels that came when the test had begun"
@@ -165,13 +145,12 @@ def _column(name: str, column: pa.ChunkedArray, role: str, type: str) -> dict[st
     if pa.types.is_string(array.type):
         return facts | {"distinct": len(array)}
     if pa.types.is_timestamp(array.type):
-        times = np.asarray(array.view(pa.int64()))
-        return facts | {"min": iso_time(int(times.min())), "max": iso_time(int(times.max()))}
+        times = pc.min_max(array.view(pa.int64())).as_py()
+        return facts | {key: iso_time(time) for key, time in times.items()}
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
-    values = np.asarray(array)
-    low, high, mean = values.min(), values.max(), values.astype(np.float64).mean()
-    return facts | {"min": low.item(), "mean": float(mean), "max": high.item()}
+    ends = pc.min_max(array).as_py()
+    return facts | {"min": ends["min"], "mean": pc.mean(array).as_py(), "max": ends["max"]}
 
 
 def _type_of(column: pa.ChunkedArray) -> str:

@@ -28,7 +28,7 @@ from parakh.features.reads import key_fields
 from parakh.learning.columns import Input, arrow_array, inputs_of, mask_array, text_array, words_array
 from parakh.learning.known import About, Verdicts, verdicts
 
-__all__ = ["SPLITS", "Choice", "Counted", "Dataset", "make_dataset", "target_of"]
+__all__ = ["SPLITS", "Choice", "Counted", "Dataset", "Part", "make_dataset", "target_of"]
 
 SPLITS = ("train", "gap", "test")
 _TIME = pa.timestamp("us", "UTC")
@@ -79,6 +79,16 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Rows of one part of a set - training, gap or test - by label."""
+
+    rows: int
+    positive: int
+    negative: int
+    immature: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """A training set: its table, one row an event in log order, and the choice that it was made by.
 
@@ -91,6 +101,7 @@ class Dataset:
     choice: Choice
     known_by_us: int
     counted: Counted
+    parts: dict[str, Part]
     replayed: Summary
 
 
@@ -271,6 +282,7 @@ class _Rows:
             choice=choice,
             known_by_us=known_by,
             counted=counted,
+            parts=_parts(split[keep], positive[keep], matured[keep]),
             replayed=summary,
         )
 
@@ -316,6 +328,17 @@ def _split(times: NDArray[np.int64], choice: Choice) -> NDArray[np.int32]:
         return np.zeros(times.size, np.int32)
     begun = (times >= choice.test_from_us - choice.gap_us).astype(np.int32)
     return begun + (times >= choice.test_from_us).astype(np.int32)
+
+
+def _parts(split: NDArray[np.int32], positive: NDArray[np.bool_], matured: NDArray[np.bool_]) -> dict[str, Part]:
+    """The parts that have rows."""
+    result = {}
+    for number, name in enumerate(SPLITS):
+        mine = split == number
+        rows, true, known = (int(mask.sum()) for mask in (mine, mine & positive, mine & matured))
+        if rows:
+            result[name] = Part(rows=rows, positive=true, negative=known - true, immature=rows - known)
+    return result
 
 
 def _sampled(hashes: NDArray[np.uint64], share: float, seed: int) -> NDArray[np.bool_]:
