@@ -331,6 +331,12 @@ def test_the_highest_source_holds_then_the_latest_and_a_withdrawn_label_is_none(
     assert rows_of("--label-delay", "1d", "--known-by", at(5))["p3"]["label"] is True
 
 
+def test_a_label_that_the_engine_gave_up_is_none(here: Path) -> None:
+    label({"p1": at(2), "p4": at(4 - 0.5 / 24), "p5": at(5 - 30 / 24)})
+    rows = rows_of("--label-delay", "1d")
+    assert [name for name, row in rows.items() if row["label"]] == ["p1", "p4"]  # p5's waited for more than an hour
+
+
 def test_a_label_about_a_key_is_about_its_events_so_far(here: Path) -> None:
     payments(range(10), shop=lambda day: f"s{day % 2}")
     about = {"event_type": "payment", "entity": "shop", "key": "s1", "label": "fraud", "value": True,

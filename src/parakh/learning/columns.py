@@ -100,11 +100,8 @@ def text_array(numbers: NDArray[np.int32], texts: Sequence[str]) -> pa.Array:
 
 def _array(values: NDArray[np.generic], type: pa.DataType, null: NDArray[np.bool_]) -> pa.Array:
     """Values as they stand in memory; pa.array() would import pandas to look at them."""
-    blank = values.copy() if null.any() and type != pa.bool_() else values
-    if blank is not values:
-        blank[null] = 0  # what stands under a NULL must not show in the bytes
     valid = pa.py_buffer(np.packbits(~null, bitorder="little")) if null.any() else None
-    return pa.Array.from_buffers(type, int(null.size), [valid, pa.py_buffer(np.ascontiguousarray(blank))])
+    return pa.Array.from_buffers(type, int(null.size), [valid, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def _texts(texts: Sequence[str]) -> pa.Array:

@@ -161,8 +161,8 @@ def make_dataset(
         started_us=started_us,
     )
     rows = _Rows(replay, choice)
-    summary = replay.run(lambda _, progress: on_progress and on_progress(progress), on_entries=rows.take)
-    return rows.dataset(summary)
+    told = None if on_progress is None else (lambda _, progress: on_progress(progress))
+    return rows.dataset(replay.run(told, on_entries=rows.take))
 
 
 @dataclass(frozen=True, slots=True)
