@@ -321,9 +321,9 @@ class Service:
                 wanted = replace(wanted, entity=(entity, self._state_key(entity, key)))
             return Answer(200, (await self.ledger.query(wanted)).encode())
         except BadCursor as error:
-            return problem("bad_cursor", str(error))
+            return problem("bad_cursor", error.message, hint=error.hint)
         except BadFilter as error:
-            return problem("bad_filter", str(error))
+            return problem("bad_filter", error.message, hint=error.hint, field=error.parameter)
 
     async def entity(self, entity: str, key: str) -> Told:
         """What is known of one key: its features now, and its last events. A joined key is a JSON array of texts."""

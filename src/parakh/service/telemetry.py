@@ -65,7 +65,7 @@ GAUGES = {
     "parakh_ids": "Event ids that are known.",
     "parakh_queue_depth": "Events that wait to be decided.",
     "parakh_snapshot_position": "Position in the log of the newest snapshot.",
-    "parakh_snapshot_age_seconds": "Age of the newest snapshot.",
+    "parakh_snapshot_age_seconds": "Age of the newest snapshot, or of the process where it has written none yet.",
     "parakh_breaker_state": "Circuit breakers: 0 closed, 1 half open, 2 open.",
     "parakh_outbox_pending": "Deliveries that wait.",
     "parakh_outbox_dead": "Deliveries that were given up and wait to be sent again by hand.",
