@@ -51,6 +51,10 @@ class Observer:
         if len(self._seen) >= _MOST_SEEN:
             self.count()
 
+    def refused(self, item: Item) -> None:
+        """An event was refused that the engine is not to see."""
+        self.telemetry.events(self.desk.engine.plan.types[item.type_index].event.name, "refused", 1)
+
     def committed(self, events: int, seconds: float) -> None:
         """The log has so many events more, the first of which waited so long for it."""
         self.telemetry.committed(events, seconds)

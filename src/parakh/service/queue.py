@@ -17,6 +17,7 @@ from parakh.decisions.decisions import Decisions
 from parakh.service.answers import Answer
 from parakh.service.desk import Desk, Item
 from parakh.service.guard import mistake
+from parakh.service.mistakes import Mistakes
 from parakh.service.problems import Problem, problem
 from parakh.streams.failpoints import reach
 from parakh.streams.log import LogFailed
@@ -57,6 +58,7 @@ class DeskQueue:
     """Called before each micro-batch with how long its oldest event has waited (seconds)."""
     mistaken: Callable[[Exception], object] | None = None
     """Called where deciding fails by a mistake of ours: the engine may hold now what the log does not."""
+    mistakes: Mistakes = field(default_factory=Mistakes)
     _loop: asyncio.AbstractEventLoop = field(init=False)
     _singles: deque[_Waiting] = field(default_factory=deque)
     _pieces: deque[_Waiting] = field(default_factory=deque)
@@ -201,22 +203,23 @@ class DeskQueue:
         waited = begun - group[0].since
         if self.begin is not None:
             self.begin(waited)
-        try:
-            decisions = self.desk.take(items, self.arrived_us())
-        except LogFailed:
-            for waiting in group:
-                _refuse(waiting)
-            return
-        except Exception as error:
-            self._is_mistaken = True
-            wrong = mistake(error)
-            for waiting in group:
-                waiting.tell([wrong] * len(waiting.items))
-            if self.mistaken is not None:
-                self.mistaken(error)
-            return
-        if self.observe is not None:
-            self.observe(items, decisions, [begun - waiting.since for waiting in group], time.perf_counter() - begun)
+        is_apart = bool(self.mistakes.known)
+        for run in self.mistakes.apart(items) if is_apart else (items,):
+            try:
+                decisions = self.desk.take(run, self.arrived_us())
+            except LogFailed:
+                for waiting in group:
+                    _refuse(waiting)
+                return
+            except Exception as error:
+                self._fail(group, run, error)
+                return
+            waits = [begun - waiting.since for waiting in group]
+            if is_apart:
+                self.mistakes.decided(run)
+                waits = [waited] * len(run)
+            if self.observe is not None:
+                self.observe(run, decisions, waits, time.perf_counter() - begun)
         durable, decided = self.desk.log.durable, time.perf_counter()
         for waiting in group:
             waiting.decided = decided
@@ -226,6 +229,16 @@ class DeskQueue:
             else:
                 self._undurable.append((position, waiting))
                 self._singles_under_way += waiting.is_single
+
+    def _fail(self, group: Sequence[_Waiting], run: Sequence[Item], error: Exception) -> None:
+        """Deciding on some events failed by a mistake of ours: nothing more is decided on this engine."""
+        self._is_mistaken = True
+        self.mistakes.failed(run)
+        wrong = mistake(error)
+        for waiting in group:
+            waiting.tell([wrong] * len(waiting.items))
+        if self.mistaken is not None:
+            self.mistaken(error)
 
     def _tell(self, waiting: _Waiting) -> None:
         reach("desk.before_answer")

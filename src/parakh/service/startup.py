@@ -24,6 +24,7 @@ from parakh.service.enrichment import Enrichments
 from parakh.service.entry_index import EntryIndex
 from parakh.service.ledger import Ledger
 from parakh.service.logs import get_log
+from parakh.service.mistakes import Mistakes
 from parakh.service.modelguard import ModelGuard
 from parakh.service.observing import Observer
 from parakh.service.outbox import Outbox
@@ -126,7 +127,8 @@ async def _assembled(
     observer = Observer(telemetry, desk, guard)
     for entry in recovered.versions:
         desk.learn_version(store.get(entry.hash))
-    queue = DeskQueue(desk, now_us)
+    mistakes = Mistakes(data / "mistakes.json")
+    queue = DeskQueue(desk, now_us, mistakes=mistakes)
     parts.append(queue)
     answer = desk.answer_of
     ledger = Ledger(data / "index", log, lambda hash: store.get(hash).definitions, answer)
@@ -169,6 +171,7 @@ async def _assembled(
 
     telemetry.use_project(recovered.version.original.definitions, recovered.version.hash)
     _watch(service, outbox)
+    mistakes.on_refused = observer.refused
     queue.observe = observer.decided
     queue.committed = observer.committed
     telemetry.before_exposition(observer.count)
