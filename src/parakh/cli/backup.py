@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from parakh.cli.console import Console, bold, clean, green, yellow
+from parakh.cli.options import data_folder
 from parakh.cli.progress import Bar
 from parakh.cli.words import plural, thousands
 
@@ -20,7 +21,7 @@ __all__ = ["command"]
     epilog="\b\nExamples\n  parakh backup /var/lib/parakh /backups/2026-11-25\n"
     "  parakh restore /backups/2026-11-25 /tmp/drill      # proves it",
 )
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@data_folder(exists=True)
 @click.argument("target", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--without-master-key", is_flag=True, help="Leave the master key out, where it stands beside the data.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was copied as JSON.")

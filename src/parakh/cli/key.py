@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parakh.cli.console import Console, bold, clean, dim, green, red, yellow
-from parakh.cli.options import LENGTH_OF_TIME
+from parakh.cli.options import LENGTH_OF_TIME, data_folder
 from parakh.cli.words import ago, length, moment, plural
 from parakh.errors import InputError
 
@@ -36,12 +36,7 @@ class _Rate(click.ParamType):  # type: ignore[type-arg]
         return rate
 
 
-def _data_folder(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
-    """The folder of a service's data; a project's folder stands for the .parakh in it, as in `parakh serve`."""
-    return value / ".parakh" if (value / "parakh.toml").is_file() else value
-
-
-_data = click.argument("data", type=click.Path(file_okay=False, path_type=Path), callback=_data_folder)
+_data = data_folder(exists=False)
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
 

@@ -10,6 +10,7 @@ import click
 
 from parakh.cli.console import Console, clean, dim, green, red
 from parakh.cli.loading import await_kernels, warm_kernels
+from parakh.cli.options import data_folder
 from parakh.cli.progress import Bar
 from parakh.cli.words import plural, thousands
 
@@ -29,7 +30,7 @@ def command() -> None:
     epilog="\b\nExamples\n  parakh log verify /var/lib/parakh\n  parakh log verify /var/lib/parakh --decisions\n\n"
     "Exit code 1 where something is damaged or differs.",
 )
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@data_folder(exists=True)
 @click.option("--decisions", is_flag=True, help="Make every decision again and compare it, bit for bit.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def verify(data: Path, decisions: bool, as_json: bool) -> int:

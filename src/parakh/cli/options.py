@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import click
 
-__all__ = ["LENGTH_OF_TIME", "event_options"]
+__all__ = ["LENGTH_OF_TIME", "data_folder", "event_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -29,6 +30,22 @@ class _LengthOfTime(click.ParamType):  # type: ignore[type-arg]
 
 
 LENGTH_OF_TIME = _LengthOfTime()
+
+
+def data_folder(*, exists: bool) -> Callable[[_Command], _Command]:
+    """Add DATA to a command: the folder of a service's data. A project's folder stands for the .parakh in it, as in
+    `parakh serve`.
+    """
+
+    def found(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
+        folder = value / ".parakh" if (value / "parakh.toml").is_file() else value
+        if exists and not folder.is_dir():
+            raise click.BadParameter(
+                f"{value} is a project that was not served yet: there is no {folder}", context, parameter
+            )
+        return folder
+
+    return click.argument("data", type=click.Path(exists=exists, file_okay=False, path_type=Path), callback=found)
 
 
 def event_options(*, required: bool = True) -> Callable[[_Command], _Command]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from parakh.cli.console import Console, bold, clean, dim, green, yellow
+from parakh.cli.options import data_folder
 
 if TYPE_CHECKING:
     from parakh.service.personal.vault import KeysShown
 
 __all__ = ["command"]
 
-_data = click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+_data = data_folder(exists=True)
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
 
