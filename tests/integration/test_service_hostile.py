@@ -109,6 +109,11 @@ def test_lines_of_a_body_are_looked_at_one_by_one(service: ServiceProcess) -> No
         answer = service.post(f"/v1/{path}", twice + b"\n" + json.dumps(payment(2)).encode() + b"\n" + deep)
         told = [json.loads(line) for line in answer.content.splitlines()]
         assert [item.get("code", "") for item in told] == ["duplicate_key", "", "too_deep"]
+    broken = b"{]\n" + json.dumps(payment(5)).encode() + b"\n\n" + json.dumps(payment(6)).encode()
+    told = [json.loads(line) for line in service.post("/v1/events/payment", broken).content.splitlines()]
+    assert [item.get("code", "") for item in told] == ["bad_json", "", ""]
+    over_lines = json.dumps(payment(7))[:-1].encode() + b',"more":\n{"x":1}\n}'
+    assert service.post("/v1/events/payment", over_lines).json()["event_id"] == "p7"
     for path, code in (("events/payment", "too_deep"), ("labels", "bad_json")):
         refused = service.post(f"/v1/{path}", deep + b"\n" + deep)
         assert (refused.status_code, refused.json()["code"]) == (422, code)

@@ -408,14 +408,19 @@ def _lines_out(told: Sequence[Told], before: int) -> bytes:
 
 
 def _lines_of(body: bytes) -> list[bytes]:
-    """The JSON texts of a body: the lines of NDJSON, or the one object that may go over several."""
+    """The JSON texts of a body: the one that may go over several lines, or the lines of NDJSON, good and bad."""
     lines = [line for line in body.splitlines() if line.strip()]
-    if len(lines) > 1:
-        try:
-            _decode(lines[0])
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-            return [body]
-    return lines or [body]
+    if len(lines) > 1 and not _is_json(body) and any(line.lstrip()[:1] == b"{" and _is_json(line) for line in lines):
+        return lines
+    return [body]
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        _decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return False
+    return True
 
 
 async def _pieces(chunks: AsyncIterator[bytes], queue: DeskQueue) -> AsyncIterator[list[bytes]]:
