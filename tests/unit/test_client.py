@@ -34,6 +34,7 @@ from parakh.client import (
     ProjectRefused,
     Refusal,
     ServerFailed,
+    TakenIn,
     TimedOut,
     Unauthorized,
     Unexpected,
@@ -484,6 +485,20 @@ def test_what_is_read_and_where(kind: Kind) -> None:
         view = kind.run(server.url, lambda c: c.entity("card", "k 1"))
     assert server.asked[0].path == "/v1/entities/card/k%201"
     assert view.features == {"payments_1h": 3}
+
+
+@each_kind
+def test_an_event_that_was_only_taken_in_is_no_decision(kind: Kind) -> None:
+    accepted = {"event_type": "login", "event_id": "l1", "status": "accepted"}
+    listed = {**accepted, "decision_id": "0e" * 16, "taken_in_at": "2026-01-01T00:00:00Z"}
+    with serving([Step(body=accepted), Step(body=accepted), Step(body={"items": [DECIDED, listed]})]) as server:
+        of = kind.run(server.url, lambda c: c.decision_of("login", "l1"))
+        by_id = kind.run(server.url, lambda c: c.decision("0e" * 16))
+        found = kind.run(server.url, lambda c: c.decisions(decided=None))
+    assert of == by_id == TakenIn("login", "l1")
+    assert [type(item) for item in found] == [Decision, TakenIn]
+    assert found[1].taken_in_at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert "decided" not in server.asked[2].path
 
 
 @each_kind

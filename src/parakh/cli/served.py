@@ -130,7 +130,7 @@ async def _send(server: _Server, project: Project, events: Sequence[tuple[str, d
 
 async def _ask_again(server: _Server, told: _Told) -> tuple[dict[str, Decision], int]:
     """Every decision looked up by its event's id, and how many events the service holds."""
-    from parakh.client import AsyncClient
+    from parakh.client import AsyncClient, Decision
 
     again: dict[str, Decision] = {}
     names = iter(told.decisions)
@@ -139,6 +139,7 @@ async def _ask_again(server: _Server, told: _Told) -> tuple[dict[str, Decision],
         for name in names:
             event_type, _, event_id = name.partition(":")
             found = await client.decision_of(event_type, event_id)
+            assert isinstance(found, Decision), "it was decided on"
             again[name] = msgspec.structs.replace(found, features=None)
 
     async with AsyncClient(server.url, timeout=_PATIENCE_S) as client:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Reason,
         Refusal,
         Taken,
+        TakenIn,
         Version,
     )
 
@@ -71,6 +72,7 @@ __all__ = [
     "Refused",
     "ServerFailed",
     "Taken",
+    "TakenIn",
     "TimedOut",
     "Unauthorized",
     "Unexpected",

@@ -31,7 +31,7 @@ from parakh.client.errors import (
 )
 from parakh.client.exchange import Emit, Failure, Plan, Reply, Request, Send, Stream
 from parakh.client.files import ProjectSource, as_sent, files_of
-from parakh.client.results import Checked, Decision, EntityView, Health, Page, ProjectState, Refusal, Version
+from parakh.client.results import Checked, Decision, EntityView, Health, Page, ProjectState, Refusal, TakenIn, Version
 from parakh.client.retrying import Budget, Policy, ask, given_up
 
 __all__ = [
@@ -92,33 +92,37 @@ def decide(
     return _decision(reply)
 
 
-def decision(policy: Policy, decision_id: str) -> Plan[Decision]:
-    """The decision with this id, as it was first given. Raises NotFound."""
+def decision(policy: Policy, decision_id: str) -> Plan[Decision | TakenIn]:
+    """The decision with this id, as it was first given; TakenIn where the event was only taken in. Raises NotFound."""
     reply = yield from _answered(Request("GET", f"/v1/decisions/{segment(decision_id, 'decision_id')}"), policy)
-    return _decision(reply)
+    return _held(reply)
 
 
-def decision_of(policy: Policy, event_type: str, event_id: str) -> Plan[Decision]:
-    """The decision on an event, as it was first given. Raises NotFound where there is none."""
+def decision_of(policy: Policy, event_type: str, event_id: str) -> Plan[Decision | TakenIn]:
+    """The decision on an event, as it was first given; TakenIn for one that was only taken in.
+
+    Raises NotFound where the service holds no such event.
+    """
     path = f"/v1/decisions/{segment(event_type, 'event_type')}/{segment(event_id, 'event_id')}"
     reply = yield from _answered(Request("GET", path), policy)
-    return _decision(reply)
+    return _held(reply)
 
 
-def decisions(policy: Policy, /, **filter: object) -> Stream[Decision]:
+def decisions(policy: Policy, /, **filter: object) -> Stream[Decision | TakenIn]:
     """The decisions that a filter finds, in the ledger's order; pages are fetched as they are read.
 
     Filters are those of `GET /v1/decisions`: event_type, outcome (one or a list), entity ("card:k1"), from_ and to
     (datetimes), by, rule, flag, min_score; `limit` is the size of a page. Nothing is asked before the first is read.
+    Only decisions are found, unless `decided` is given: with False events that were only taken in, as TakenIn, with
+    None both.
     Raises Invalid with the code bad_filter for a filter that the service does not have.
     """
-    asked = {"decided": "true"} | {
-        name.removesuffix("_"): _filter(name, value) for name, value in filter.items() if value is not None
-    }
+    wanted = {"decided": True, **filter}
+    asked = {name.removesuffix("_"): _filter(name, value) for name, value in wanted.items() if value is not None}
     while True:
         reply = yield from _answered(Request("GET", f"/v1/decisions?{urlencode(asked)}"), policy)
         page = parsed(Page, reply)
-        yield Emit(page.items)
+        yield Emit(tuple(_held(Reply(reply.status, {}, bytes(item))) for item in page.items))
         if page.next_cursor is None or page.next_cursor == asked.get("cursor"):
             return
         asked["cursor"] = page.next_cursor
@@ -250,6 +254,15 @@ def _decision(reply: Reply) -> Decision:
     if reply.headers.get("parakh-replayed") == "true":
         return msgspec.structs.replace(decision, replayed=True)
     return decision
+
+
+class _Status(msgspec.Struct, frozen=True):
+    status: str = ""
+
+
+def _held(reply: Reply) -> Decision | TakenIn:
+    """What the service holds of an event: only one that was not decided on has a status."""
+    return parsed(TakenIn, reply) if parsed(_Status, reply).status == "accepted" else _decision(reply)
 
 
 def segment(text: str, field: str) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "Refusal",
     "Rules",
     "Taken",
+    "TakenIn",
     "Version",
     "Versions",
 ]
@@ -134,10 +135,19 @@ class Taken(msgspec.Struct, frozen=True):
     refused: tuple[Refusal, ...] = ()
 
 
+class TakenIn(msgspec.Struct, frozen=True):
+    """An event that the service took in without deciding on it; the times are told by the ledger only."""
+
+    event_type: str
+    event_id: str
+    event_time: datetime | None = None
+    taken_in_at: datetime | None = None
+
+
 class Page(msgspec.Struct, frozen=True):
     """A page of the ledger; `next_cursor` is that of the page after it, None at the end."""
 
-    items: tuple[Decision, ...] = ()
+    items: tuple[msgspec.Raw, ...] = ()
     next_cursor: str | None = None
 
 
