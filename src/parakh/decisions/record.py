@@ -23,7 +23,7 @@ from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD, Kind, Type
 from parakh.rules.definition import Mode, Outcome
 
-__all__ = ["DecisionSchema", "Reason", "Record", "Writer", "feature_values", "read_record", "value_of"]
+__all__ = ["DecisionSchema", "Reason", "Record", "Writer", "explained", "feature_values", "read_record", "value_of"]
 
 MODEL_REASONS = 5
 """A record names at most this many of a model's inputs, those that moved the score most."""
@@ -148,7 +148,7 @@ class Writer:
             self._out, offsets, words, self._pieces, self._offsets,
             self._first_rule, self._first_reason, self._first_input, self._versions,
             self._rule_live, self._feature_slots, self._feature_is_text, self._shadow_slots, arena, text_offsets,
-            judgement.outcome, judgement.won, judgement.hits, judgement.unknown, contributions,
+            judgement.outcome, judgement.won, judgement.hits, judgement.unknown, *explained(contributions),
             id_hi, id_lo, buffer, id_starts, id_lengths, times[0], times[1], score, flags,
         )  # fmt: skip
         return self._out, offsets
@@ -172,12 +172,46 @@ def _value(word: int, type: Type) -> Any:
     return word / 10**type.digits if type.digits else word
 
 
+def explained(contributions: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The inputs that moved each score most, at most MODEL_REASONS of them, and by how much: [rows, inputs] each.
+
+    `contributions` is float64[rows, inputs + 1], the last column the base value. Of equals the first comes first.
+
+    >>> places, values = explained(np.array([[0.5, -2.0, 0.0, 9.0]]))
+    >>> places.tolist(), values.tolist()
+    ([[1, 0, 2]], [[-2.0, 0.5, 0.0]])
+    """
+    shape = contributions.shape[0], min(MODEL_REASONS, contributions.shape[1] - 1)
+    places, values = np.empty(shape, np.int64), np.empty(shape)
+    _explain(contributions, places, values)
+    return places, values
+
+
+@kernel
+def _explain(contributions: Any, places: Any, values: Any) -> None:
+    inputs = contributions.shape[1] - 1
+    for row in range(places.shape[0]):
+        below = np.inf
+        last = -1
+        for number in range(places.shape[1]):
+            best = -1
+            for place in range(inputs):
+                size = abs(contributions[row, place])
+                untaken = size < below or (size == below and place > last)
+                if untaken and (best < 0 or size > abs(contributions[row, best])):
+                    best = place
+            places[row, number] = best
+            values[row, number] = 0.0 if best < 0 else contributions[row, best]
+            below = abs(values[row, number])
+            last = best
+
+
 @kernel
 def _write(
     out: Any, offsets: Any, words: Any, pieces: Any, piece_offsets: Any,
     first_rule: Any, first_reason: Any, first_input: Any, versions: Any,
     rule_live: Any, feature_slots: Any, feature_is_text: Any, shadow_slots: Any, arena: Any, text_offsets: Any,
-    outcome: Any, won: Any, hits: Any, unknown: Any, contributions: Any,
+    outcome: Any, won: Any, hits: Any, unknown: Any, places: Any, values: Any,
     id_hi: Any, id_lo: Any, id_buffer: Any, id_starts: Any, id_lengths: Any, event_times: Any, decided_at: Any,
     score: Any, flags: Any,
 ) -> None:  # fmt: skip
@@ -218,23 +252,12 @@ def _write(
             if rule_live[rule] and (hits[i, rule >> 6] >> np.uint64(rule & 63)) & np.uint64(1):
                 end = _put_piece(out, end, pieces, piece_offsets, first_reason + rule)
                 reasons += 1
-        if outcome[i] != 0 and contributions.shape[0] > 0:
-            inputs = contributions.shape[1] - 1
-            below = np.inf
-            last = -1
-            for _ in range(min(MODEL_REASONS, inputs)):
-                best = -1
-                for f in range(inputs):
-                    size = abs(contributions[explained, f])
-                    untaken = size < below or (size == below and f > last)
-                    if untaken and (best < 0 or size > abs(contributions[explained, best])):
-                        best = f
-                if best < 0 or contributions[explained, best] == 0.0:
+        if outcome[i] != 0 and places.shape[0] > 0:
+            for number in range(places.shape[1]):
+                if values[explained, number] == 0.0:
                     break
-                below = abs(contributions[explained, best])
-                last = best
-                end = _put_piece(out, end, pieces, piece_offsets, first_input + best)
-                end = _put_number(out, end, contributions[explained, best])
+                end = _put_piece(out, end, pieces, piece_offsets, first_input + places[explained, number])
+                end = _put_number(out, end, values[explained, number])
                 reasons += 1
             explained += 1
         _put_count(out, header, reasons)

@@ -11,10 +11,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from parakh.decisions.parts import Part
-from parakh.decisions.record import MODEL_REASONS, DecisionSchema
+from parakh.decisions.record import DecisionSchema, explained
 from parakh.expressions.kernels import kernel
 from parakh.rules.definition import Mode, Outcome
 from parakh.service.answers import FLAG_SETS, Shape, decided_answer
@@ -23,8 +22,6 @@ __all__ = ["AnswerWriter", "write_time"]
 
 _DAY_US = 86_400_000_000
 _encode = msgspec.json.Encoder().encode
-_NO_PLACES = np.zeros((0, MODEL_REASONS), np.int64)
-_NO_VALUES = np.zeros((0, MODEL_REASONS))
 _NO_TEXT = np.frombuffer(b"[]", np.uint8)
 
 
@@ -35,7 +32,6 @@ class AnswerWriter:
         self.shape = Shape.of(schema)
         rules = schema.judge.rules
         self._live = np.array([rule.mode is Mode.LIVE for rule in rules], np.bool_)
-        self._inputs = len(schema.inputs)
         self._shadows = np.array([column.slot for column in schema.shadow_models], np.int64)
         said = [(rule.reason or rule.name, rule.text or " ".join(rule.when.split())) for rule in rules]
         versions = b',"versions":' + _encode({"project": schema.project, "models": dict(schema.models)}) + b"}"
@@ -64,7 +60,7 @@ class AnswerWriter:
         """The answer of each decision of a part, whose encoded records are given too."""
         count = len(part)
         judgement = part.judgement
-        places, values = self._explained(part.contributions)
+        places, values = explained(part.contributions)
         reasons = _NO_TEXT if not places.size else np.frombuffer(_encode(values.ravel().tolist()), np.uint8)
         shadows = _NO_TEXT
         if self._shadows.size:
@@ -88,36 +84,6 @@ class AnswerWriter:
             data[start:end] if end > 0 else decided_answer(records[row], self.shape)
             for row, (start, end) in enumerate(zip((abs(end) for end in ends), ends[1:]))
         ]
-
-    def _explained(self, contributions: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The inputs that moved each score most and by how much; of each decision that is not allowed."""
-        if not contributions.shape[0]:
-            return _NO_PLACES, _NO_VALUES
-        most = min(MODEL_REASONS, contributions.shape[1] - 1)
-        shape = contributions.shape[0], most
-        places, values = np.empty(shape, np.int64), np.empty(shape)
-        _explain(contributions, places, values)
-        return places, values
-
-
-@kernel
-def _explain(contributions: Any, places: Any, values: Any) -> None:
-    """The largest contributions of each row, of equals the first; the last column is the base value."""
-    inputs = contributions.shape[1] - 1
-    for row in range(places.shape[0]):
-        below = np.inf
-        last = -1
-        for number in range(places.shape[1]):
-            best = -1
-            for place in range(inputs):
-                size = abs(contributions[row, place])
-                untaken = size < below or (size == below and place > last)
-                if untaken and (best < 0 or size > abs(contributions[row, best])):
-                    best = place
-            places[row, number] = best
-            values[row, number] = 0.0 if best < 0 else contributions[row, best]
-            below = abs(values[row, number])
-            last = best
 
 
 @kernel
