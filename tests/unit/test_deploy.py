@@ -455,6 +455,14 @@ def test_every_metric_is_shown() -> None:
     assert not [name for name in METRICS if name not in text]
 
 
+def _logged() -> set[str]:
+    """The events that the service logs, by their names."""
+    sources = (DEPLOY.parent / "src" / "parakh" / "service").rglob("*.py")
+    return {
+        name for path in sources for name in re.findall(r'_log\.\w+\(\s*"([^"]+)"', path.read_text(encoding="utf-8"))
+    }
+
+
 def test_an_alert_says_what_how_urgent_and_what_to_do() -> None:
     names = []
     for rule in (rule for group in _groups() for rule in group["rules"] if "alert" in rule):
@@ -463,4 +471,8 @@ def test_an_alert_says_what_how_urgent_and_what_to_do() -> None:
         assert set(rule["annotations"]) == {"summary", "action"}
         for text in rule["annotations"].values():
             assert text.count("{{") == text.count("}}")
+            named = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", re.sub(r"\{\{.*?\}\}", "", text)))
+            assert named <= set(METRICS), f"{rule['alert']}: there is no {sorted(named - set(METRICS))}"
+            said = set(re.findall(r'"([^"]+)"', text))
+            assert said <= _logged(), f"{rule['alert']}: nothing logs {sorted(said - _logged())}"
     assert len(names) == len(set(names)) >= 12

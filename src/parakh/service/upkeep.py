@@ -47,6 +47,7 @@ class Upkeep:
     on_snapshot: Callable[[], object]
     snapshot_position: int = 0
     snapshot_at: float = field(default_factory=time.monotonic)
+    _tried_at: float = field(default_factory=time.monotonic)
     _accepted: int = 0
     _wanted: bool = False
     _process: asyncio.subprocess.Process | None = None
@@ -81,7 +82,7 @@ class Upkeep:
         if self.log.full or self.log.durable == self.snapshot_position:
             return False
         new = self.desk.engine.counts.accepted - self._accepted
-        old = self.snapshot_age_s * 1e6 >= self.settings.every_us
+        old = (time.monotonic() - self._tried_at) * 1e6 >= self.settings.every_us
         return self._wanted or new >= self.settings.events or (new > 0 and old)
 
     async def snapshot(self) -> bool:
@@ -100,11 +101,11 @@ class Upkeep:
             if "error" in said:
                 _log.error("no snapshot was written", reason=str(said["error"]))
         code = await process.wait()
-        self._accepted, self.snapshot_at = accepted, time.monotonic()
+        self._accepted, self._tried_at = accepted, time.monotonic()
         if code != 0 or written is None:
             _log.error("no snapshot was written", code=code)
             return False
-        self.snapshot_position = written
+        self.snapshot_position, self.snapshot_at = written, self._tried_at
         self.on_snapshot()
         self.telemetry.snapshot_written(time.monotonic() - began)
         _log.info("a snapshot was written", position=written, seconds=round(time.monotonic() - began, 3))
