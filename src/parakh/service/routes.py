@@ -100,7 +100,11 @@ class Routed:
 
     async def event(self) -> bytes:
         """The body, one event. Raises Refusal."""
-        return await self.limits.read_body(self.request.receive, self.request.scope["headers"])
+        body = await self.limits.read_body(self.request.receive, self.request.scope["headers"])
+        refused = check_json(body, self.limits.settings.depth)
+        if refused is not None:
+            raise Refusal(refused)
+        return body
 
     async def bulk(self) -> bytes:
         """The body: one JSON object, or one a line. Raises Refusal."""
