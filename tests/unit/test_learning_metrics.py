@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from parakh.errors import InputError
-from parakh.learning.metrics import average_precision, recall_at_false_positive_rate, roc_auc
+from parakh.learning.metrics import average_precision, card_precision, recall_at_false_positive_rate, roc_auc
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -60,3 +60,15 @@ def test_bad_input_says_what(labels: list[int], scores: list[float], message: st
 def test_bad_rate_says_what() -> None:
     with pytest.raises(InputError, match="between 0 and 1"):
         recall_at_false_positive_rate([0, 1], [0.1, 0.2], rate=1.5)
+
+
+def test_a_card_found_before_leaves_its_place_and_one_missed_does_not() -> None:
+    cards, days = [1, 2, 3, 1, 2, 3], [1, 1, 1, 2, 2, 2]
+    scores = [0.9, 0.5, 0.4, 0.9, 0.8, 0.1]
+    assert card_precision([1, 1, 0, 1, 1, 0], scores, cards=cards, days=days, top=1) == 1.0
+    assert card_precision([0, 1, 0, 1, 1, 0], scores, cards=cards, days=days, top=1) == 0.5
+
+
+def test_card_precision_says_what_does_not_fit() -> None:
+    with pytest.raises(InputError, match="one value for every event"):
+        card_precision([0, 1], [0.1, 0.2], cards=[1], days=[1, 1])
