@@ -100,17 +100,19 @@ def test_pieces_and_single_events_take_turns() -> None:
         assert desk.taken == [1], "the single event goes first, and no piece while it is on its way to the disk"
         queue.put(item())
         await turns()
-        assert desk.taken == [1, 1], "another single event does not wait for the piece"
+        assert desk.taken == [1], "it is the piece's turn: what comes now waits for it"
         synced(queue, desk)
         assert single.done()
-        queue.put(item())
         await turns()
-        assert desk.taken[:3] == [1, 1, 20], "now it is a piece's turn, though a single event waits"
-        assert desk.taken[3] == 1
-        for _ in range(6):
-            synced(queue, desk)
+        assert desk.taken[:3] == [1, 20, 1]
+        for _ in range(8):
+            # One more event is on its way whenever one is told: without end, and never none of them.
             queue.put(item())
             await turns()
+            desk.log.durable += 1
+            queue.durable(desk.log.durable)
+            await turns()
+        synced(queue, desk)
         assert all(piece.done() for piece in pieces), "single events without end do not stop the pieces"
 
     run(test)

@@ -172,10 +172,11 @@ class DeskQueue:
 
         Single events wait while several are on their way to the disk: what is decided now would wait for it anyway, and
         what comes meanwhile makes the next micro-batch larger. A piece waits while any is, so that their callers are
-        told before it is worked on; then it is its turn, so that neither kind stops the other.
+        told before it is worked on; then it is its turn, before the single events that came meanwhile, so that neither
+        kind stops the other.
         """
-        if self._pieces and (self._is_turn_of_piece or not self._singles) and not self._singles_under_way:
-            return self._pieces
+        if self._pieces and (self._is_turn_of_piece or not self._singles):
+            return None if self._singles_under_way else self._pieces
         if self._singles and (self._singles_under_way < _HOLD or len(self._singles) >= _AT_ONCE):
             return self._singles
         return None
