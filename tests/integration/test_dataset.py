@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from parakh.learning.card import write_dataset
 from parakh.learning.columns import OWN
 from parakh.learning.dataset import Choice, Dataset, make_dataset
 from parakh.learning.known import About, verdicts
+from parakh.learning.past import Files
 from parakh.project.project import Project
 from parakh.simulation import simulate
 
@@ -49,17 +50,21 @@ def example() -> Project:
     return Project.load(EXAMPLE)
 
 
+def past(sources: Sequence[Source], labels: Path | str | None = None) -> Files:
+    return Files(sources=tuple(sources), labels=None if labels is None else str(labels))
+
+
 def files(folder: Path) -> list[Source]:
     return [Source(name, str(folder / f"{name}.ndjson")) for name in TYPES]
 
 
 def made(project: Project, folder: Path, **choice: Any) -> Dataset:
     labels = str(folder / "labels.ndjson")
-    return make_dataset(project, files(folder), Choice(event_type="payment", **choice), labels=labels)
+    return make_dataset(project, past(files(folder), labels), Choice(event_type="payment", **choice))
 
 
 def written(dataset: Dataset, project: Project, out: Path) -> tuple[bytes, dict[str, Any]]:
-    card = write_dataset(dataset, project, [Source("payment", "payment.ndjson")], out)
+    card = write_dataset(dataset, project, out)
     return (out / "data.parquet").read_bytes(), card
 
 
@@ -98,7 +103,7 @@ def test_a_label_known_after_the_cut_off_changes_no_byte(example: Project, world
         labels = tmp_path / "labels.ndjson"
         labels.write_text("\n".join([*lines, json.dumps(verdict)]) + "\n")
         choice_ = Choice(event_type="payment", **choice)
-        dataset = make_dataset(example, files(world), choice_, labels=str(labels))
+        dataset = make_dataset(example, past(files(world), labels), choice_)
         return written(dataset, example, tmp_path / "again")
 
     assert again("2025-02-01T00:00:01Z") == before
@@ -163,8 +168,8 @@ def test_neither_batches_nor_a_second_run_change_a_byte(
         (small / f"{name}.ndjson").write_text("".join(lines[:900]))
     choice = Choice(event_type="payment", sample=0.3, seed=5, label_delay_us=DAY_US)
     labels = str(small / "labels.ndjson")
-    first = make_dataset(example, files(small), choice, labels=labels)
-    second = make_dataset(example, files(small), choice, labels=labels, batch_size=batch_size)
+    first = make_dataset(example, past(files(small), labels), choice)
+    second = make_dataset(example, past(files(small), labels), choice, batch_size=batch_size)
     assert written(first, example, tmp_path / "a") == written(second, example, tmp_path / "b")
 
 
@@ -500,4 +505,4 @@ def test_verdicts_are_those_of_the_slow_rule() -> None:
 def test_a_choice_without_events_of_its_type_is_refused(example: Project, world: Path) -> None:
     source = [Source("login", str(world / "login.ndjson"))]
     with pytest.raises(InputError, match="no file has events of payment"):
-        make_dataset(example, source, replace(Choice(event_type="payment"), seed=3))
+        make_dataset(example, past(source), replace(Choice(event_type="payment"), seed=3))

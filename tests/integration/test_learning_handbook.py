@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from parakh.decisions.replay import Source
 from parakh.learning.dataset import Choice, Dataset, make_dataset
+from parakh.learning.past import Files
 from parakh.learning.metrics import average_precision, card_precision, roc_auc
 from parakh.project.project import Project
 
@@ -52,7 +53,7 @@ def made() -> Dataset:
         gap_us=7 * DAY_US,
     )
     project = Project.load(ROOT / "examples" / "fraud-handbook")
-    return make_dataset(project, [Source("payment", str(PAYMENTS))], choice, label_delay_us=7 * DAY_US)
+    return make_dataset(project, Files(sources=(Source("payment", str(PAYMENTS)),), label_delay_us=7 * DAY_US), choice)
 
 
 class Week:

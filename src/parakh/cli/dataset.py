@@ -112,6 +112,7 @@ def command(
     warming = warm_kernels(errors)
     from parakh.learning.card import FILES, expect_room, write_dataset
     from parakh.learning.dataset import Choice, make_dataset, target_of
+    from parakh.learning.past import Files
 
     target = target_of(loaded.definitions, [source.event_type for source in sources], event_type, label)
     delay = _WEEK_US if label_delay is None else label_delay
@@ -144,14 +145,11 @@ def command(
     with Bar(errors, "replaying") as bar:
         dataset = make_dataset(
             loaded,
-            sources,
+            Files(sources=tuple(sources), labels=labels, label_delay_us=label_delay, quarantine=quarantine),
             choice,
-            labels=labels,
-            label_delay_us=label_delay,
-            quarantine=quarantine,
             on_progress=lambda progress: show_progress(bar, progress),
         )
-    card = write_dataset(dataset, loaded, sources, out)
+    card = write_dataset(dataset, loaded, out)
     console = Console.stdout()
     if as_json:
         console.print(json.dumps(card, indent=2))

@@ -19,13 +19,15 @@ from parakh.expressions.kernels import kernel
 from parakh.expressions.types import NULL_WORD
 from parakh.rules.definition import Mode, Rule
 
-__all__ = ["DEGRADED", "FLAG_NAMES", "LATE", "Judge", "Judgement"]
+__all__ = ["DEGRADED", "FLAG_NAMES", "HOLDOUT", "LATE", "Judge", "Judgement"]
 
 LATE = 2
 DEGRADED = 4
-"""Bits of a row's flags beside OVERFLOW: too late for its windows; something that the decision needs did not answer."""
+HOLDOUT = 8
+"""Bits of a row's flags beside OVERFLOW: too late for its windows; something that the decision needs did not answer;
+let through as one of the policy's holdout."""
 
-FLAG_NAMES = ((LATE, "late"), (DEGRADED, "degraded"), (OVERFLOW, "overflow"))
+FLAG_NAMES = ((LATE, "late"), (DEGRADED, "degraded"), (HOLDOUT, "held_out"), (OVERFLOW, "overflow"))
 
 _LIVE = 1
 _OVERRIDE = 2

@@ -16,7 +16,7 @@ from parakh.expressions.strings import Strings, copy_spans
 from parakh.expressions.types import NULL_WORD, Kind, Type
 from parakh.rules.definition import Mode, Outcome
 
-__all__ = ["BASE_COLUMNS", "arrow_schema", "part_table"]
+__all__ = ["BASE_COLUMNS", "arrow_schema", "event_ids", "part_table"]
 
 _OUTCOMES = tuple(outcome.word for outcome in Outcome)
 _CODES = pa.list_(pa.string())
@@ -42,7 +42,7 @@ def part_table(part: Part, schema: pa.Schema, strings: Strings) -> pa.Table:
     live = [rule.mode is Mode.LIVE for rule in rules]
     columns: dict[str, pa.Array] = {
         "event_type": _chosen(np.zeros(len(part), np.int8), [part.schema.event_type]),
-        "event_id": _ids(part),
+        "event_id": event_ids(part),
         "event_time": _array(part.event_time_us, pa.timestamp("us", "UTC")),
         "outcome": _chosen(part.judgement.outcome, _OUTCOMES),
         "decided_by": _chosen(part.judgement.won, deciders),
@@ -157,7 +157,8 @@ def _texts(texts: Sequence[str]) -> pa.Array:
     return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
 
 
-def _ids(part: Part) -> pa.Array:
+def event_ids(part: Part) -> pa.Array:
+    """The id of each event of a part."""
     buffer, starts, lengths = part.ids
     offsets = np.zeros(len(part) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from parakh import __version__
 from parakh.decisions.definition import DAY_US, ProjectLike
-from parakh.decisions.replay import Source
 from parakh.errors import InputError
 from parakh.expressions.values import iso_time
 from parakh.learning.dataset import Dataset
@@ -43,7 +42,7 @@ def expect_room(out: Path) -> None:
         raise InputError(f"{out} holds other files ({others[0]}): name a new or empty folder, or one of a set before")
 
 
-def write_dataset(dataset: Dataset, project: ProjectLike, sources: Sequence[Source], out: Path) -> dict[str, Any]:
+def write_dataset(dataset: Dataset, project: ProjectLike, out: Path) -> dict[str, Any]:
     """Write the table and its card into a folder; gives the card. The same set gives the same bytes.
 
     Raises InputError as `expect_room` does, and OSError where the disk refuses.
@@ -54,7 +53,7 @@ def write_dataset(dataset: Dataset, project: ProjectLike, sources: Sequence[Sour
     try:
         texts = [item.name for item in dataset.table.schema if pa.types.is_dictionary(item.type)]
         pq.write_table(dataset.table, partial[0], compression="zstd", row_group_size=_ROW_GROUP, use_dictionary=texts)
-        card = _card(dataset, project, sources, partial[0])
+        card = _card(dataset, project, partial[0])
         partial[1].write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         partial[2].write_text(_page(card), encoding="utf-8")
         for path, name in zip(partial, FILES, strict=True):
@@ -66,14 +65,14 @@ def write_dataset(dataset: Dataset, project: ProjectLike, sources: Sequence[Sour
     return card
 
 
-def _card(dataset: Dataset, project: ProjectLike, sources: Sequence[Source], data: Path) -> dict[str, Any]:
+def _card(dataset: Dataset, project: ProjectLike, data: Path) -> dict[str, Any]:
     choice, counted, table, replayed = dataset.choice, dataset.counted, dataset.table, dataset.replayed
     reads = {item.name: (item.role, str(item.column.type)) for item in dataset.inputs}
     return {
         "project": {"name": project.definitions.settings.name, "hash": project.hash},
         "event_type": choice.event_type,
         "label": choice.label,
-        "files": [{"event_type": item.event_type, "file": Path(item.path).name} for item in sources],
+        "from": list(dataset.past),
         "span": {
             "from": _time(choice.from_us),
             "to": _time(choice.to_us),
@@ -164,7 +163,7 @@ def _page(card: dict[str, Any]) -> str:
     span, counts = card["span"], card["counts"]
     told = [
         ("project", f"{card['project']['name']}, version {card['project']['hash'][:12]}"),
-        ("from files", ", ".join(f"{item['event_type']}={item['file']}" for item in card["files"])),
+        ("from", ", ".join("=".join(map(str, item.values())) for item in card["from"])),
         ("events from", span["from"] or "the first"),
         ("events before", span["to"] or "the end"),
         ("labels known by", span["known_by"]),

@@ -1,0 +1,218 @@
+"""The events of one type, gathered from a replay: what was known when each came, and what became of it by a cut-off.
+
+Training sets and back-tests are made of these rows; a label counts in both by the same rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from parakh.decisions.decisions import Decisions
+from parakh.decisions.parts import Part
+from parakh.decisions.replay import Summary
+from parakh.decisions.tables import event_ids
+from parakh.errors import InputError
+from parakh.events.labels import LabelRows
+from parakh.events.merge import LABEL, LogBatch
+from parakh.expressions.types import NULL_WORD, STRING
+from parakh.expressions.values import iso_time
+from parakh.features.reads import key_fields
+from parakh.learning.columns import Input
+from parakh.learning.known import About, Verdicts, verdicts
+from parakh.learning.past import Replaying
+
+__all__ = ["FAR", "Gathering", "Known", "Span", "arrow_rows"]
+
+FAR = 2**62
+"""Later than any time, us UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Events of one type with their times in [from_us, to_us), and what was known of them by `known_by_us`.
+
+    Times are us UTC; None leaves a side open, and for `known_by_us` is the time of the last event. An event is matured
+    when `label_delay_us` have passed since it by then.
+    """
+
+    event_type: str
+    label: str
+    from_us: int | None
+    to_us: int | None
+    known_by_us: int | None
+    label_delay_us: int
+
+    def holds(self, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which times are in it."""
+        first, last = self.from_us, self.to_us
+        return (times >= (-FAR if first is None else first)) & (times < (FAR if last is None else last))
+
+    def __str__(self) -> str:
+        sides = (("from", self.from_us), ("before", self.to_us), ("arrived by", self.known_by_us))
+        said = [f"{word} {iso_time(at)}" for word, at in sides if at is not None]
+        return " and ".join(said) or "in what was given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What holds about each row by the cut-off `known_by_us`.
+
+    `positive` are matured and known to be; `labelled` matured with any label that holds; `known_at_us` is since when
+    (NULL_WORD where nothing is known).
+    """
+
+    known_by_us: int
+    matured: NDArray[np.bool_]
+    labelled: NDArray[np.bool_]
+    positive: NDArray[np.bool_]
+    known_at_us: NDArray[np.int64]
+
+
+class Gathering:
+    """Gathers the events and labels of a replay: 8 bytes a value until it is asked for them.
+
+    Use `take` as the replay's `on_entries`; `inputs` are the columns to keep.
+    """
+
+    def __init__(self, replaying: Replaying, span: Span, inputs: Sequence[Input]) -> None:
+        self._engine = replaying.engine
+        self.span = span
+        self.plan = self._engine.plan.by_name[span.event_type]
+        self.inputs = tuple(inputs)
+        self._label = next(n for n, item in enumerate(self.plan.event.labels) if item.name == span.label)
+        # Beside them the fields that are keys, for labels about keys; they may be personal, and go no further.
+        layout = self.plan.layout
+        entities = self._engine.plan.definitions.entities
+        ways = [way for entity in entities for way in key_fields(entity, self.plan.event)]
+        self._keys = [way[0] for way in ways if len(way) == 1 and layout[way[0]].type == STRING]
+        self._slots = np.array(
+            [item.column.slot for item in self.inputs] + [layout[name].slot for name in self._keys], np.int64
+        )
+        self._words: list[NDArray[np.int64]] = []
+        self._times: list[NDArray[np.int64]] = []
+        self._hashes: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
+        self._names: list[pa.Array] = []
+        self._labels: list[LabelRows] = []
+        self._before: list[NDArray[np.int64]] = []
+        self.count = 0
+        self.beyond = 0
+        """Events of the span that came after the cut-off."""
+
+    def take(self, batch: LogBatch, decisions: Decisions) -> list[tuple[Part, NDArray[np.int64]]]:
+        """What a batch brings: rows of the span, and labels with the number of rows before each.
+
+        Gives the decisions of which events were kept, and where these stand in them.
+        """
+        entries = np.full(batch.count, -1, np.int64)  # of each row that is kept, in order
+        taken = []
+        for part in decisions.parts:
+            if part.schema.event_type != self.span.event_type:
+                continue
+            times = part.event_time_us
+            known = np.ones(times.size, np.bool_)
+            if self.span.known_by_us is not None:  # what came after the cut-off is not there yet
+                known = part.decided_at_us <= self.span.known_by_us
+            inside = self.span.holds(times)
+            self.beyond += int((inside & ~known).sum())
+            kept = np.flatnonzero(inside & known)
+            frame = part.rows[kept]
+            self._words.append(self._engine.words[self._slots[:, None], frame])
+            self._times.append(times[kept])
+            self._hashes.append((part.id_hi[kept], part.id_lo[kept]))
+            self._names.append(event_ids(part).take(arrow_rows(kept)))
+            place = np.full(self._engine.words.shape[1], -1, np.int64)
+            events = np.flatnonzero(batch.kinds != LABEL)
+            place[batch.rows[events]] = events
+            entries = place[frame]
+            taken.append((part, kept))
+        if batch.labels.count:
+            at = np.flatnonzero(batch.kinds == LABEL)
+            labels = batch.labels.take(batch.rows[at])
+            mine = (labels.event_type == self.plan.index) & (labels.label == self._label)
+            self._labels.append(labels.take(mine))
+            self._before.append(self.count + np.searchsorted(entries, at[mine]))
+        if taken:
+            self.count += self._times[-1].size
+        return taken
+
+    def expect_rows(self, summary: Summary) -> None:
+        """Raise InputError where no event was gathered."""
+        if not self.count:
+            refused = sum(summary.quarantined.values())
+            raise InputError(
+                f"no event of {self.span.event_type} {self.span}; "
+                f"{summary.accepted:,} events were accepted and {refused:,} quarantined"
+            )
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """The time of each event, us UTC."""
+        return np.concatenate(self._times)
+
+    @property
+    def hashes(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """The hash of each event's id, its high and its low word."""
+        return np.concatenate([high for high, _ in self._hashes]), np.concatenate([low for _, low in self._hashes])
+
+    @property
+    def ids(self) -> pa.Array:
+        """The id of each event."""
+        return pa.concat_arrays(self._names)
+
+    def columns(self) -> Iterator[tuple[Input, NDArray[np.int64]]]:
+        """Each input with its words."""
+        words = np.concatenate(self._words, axis=1)
+        return zip(self.inputs, words)
+
+    def known(self) -> Known:
+        """What holds about each row, by the labels that acted: those given up never did."""
+        times = self.times
+        clock = self._engine.admission.clock_us
+        assert clock is not None, "an event was accepted"
+        known_by = clock if self.span.known_by_us is None else self.span.known_by_us
+        matured = times <= known_by - self.span.label_delay_us
+        held = self._verdicts(known_by, times.size)
+        labelled = matured & (held.value != NULL_WORD)
+        return Known(
+            known_by_us=known_by,
+            matured=matured,
+            labelled=labelled,
+            positive=matured & (held.value == 1),
+            known_at_us=np.where(labelled, held.known_at, NULL_WORD),
+        )
+
+    def _verdicts(self, known_by: int, events: int) -> Verdicts:
+        labels = LabelRows.joined(self._labels)
+        place = np.full(len(self._engine.ids), -1, np.int64)
+        place[self._engine.ids.find(*self.hashes)] = np.arange(events)
+        found = self._engine.ids.find(labels.id_hi, labels.id_lo)
+        row = np.where(found >= 0, place[found], -1)
+        about = About(labels, row)
+        if (labels.entity >= 0).any():
+            about = self._about_keys(about, np.concatenate(self._before))
+        return verdicts(about, events=events, known_by_us=known_by, ignored=self._engine.labelling.forsaken)
+
+    def _about_keys(self, about: About, before: NDArray[np.int64]) -> About:
+        """Labels about a key, each for all events of the key that were there when it acted."""
+        entities = self._engine.plan.definitions.entities
+        words = np.concatenate(self._words, axis=1)[len(self.inputs) :]
+        rows = []
+        for number, entity in enumerate(about.labels.entity.tolist()):
+            found = about.row[number : number + 1]
+            if entity >= 0:
+                roles = {way[0] for way in key_fields(entities[entity], self.plan.event) if len(way) == 1}
+                mine = words[[name in roles for name in self._keys], : before[number]]
+                found = np.flatnonzero((mine == about.labels.key[number]).any(axis=0))
+            rows.append(found)
+        number_of = np.repeat(np.arange(len(rows)), [item.size for item in rows])
+        return About(about.labels.take(number_of), np.concatenate(rows))
+
+
+def arrow_rows(rows: NDArray[np.int64]) -> pa.Array:
+    """Numbers of rows, for an Arrow `take`."""
+    return pa.Array.from_buffers(pa.int64(), rows.size, [None, pa.py_buffer(np.ascontiguousarray(rows))])
