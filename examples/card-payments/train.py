@@ -1,6 +1,6 @@
 """Trains models/payment_fraud.lgb: another fintech is simulated, replayed through this project, and learnt from.
 
-    python train.py            # needs the extra: pip install "parakh[train]"
+    python train.py            # needs the extra: pip install "parakh[learn]"
 
 The model learns from what it will be given when it decides: its inputs are recorded while the engine replays the
 events, exactly as they are handed to it. It learns from the verdicts that people gave, not from the simulator's truth;
