@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,18 @@ def test_decisions_are_those_of_a_replay(project: Project, past: Files, history:
         assert history.hit(number).tolist() == in_records, name
         assert history.was_unknown(number).tolist() == [name in row["unknown"] for row in live], name
     assert sum(history.hit(number).sum() for number in range(len(names))) > 50
+
+
+def test_bands_are_conditions_and_persons_are_keys(project: Project, past: Files, history: History) -> None:
+    words = [name for kind, name in history.deciders if kind == "band"]
+    assert words == ["block", "review", "challenge"]
+    for word, limit in zip(words, (0.90, 0.60, 0.30)):
+        assert history.bands[words.index(word)].tolist() == (history.score >= limit).tolist(), word
+    assert (history.score >= 0.60).sum() > 5
+    lines = Path(past.sources[4].path).read_text(encoding="utf-8").splitlines()
+    card = {item["payment_id"]: item["card"] for item in map(json.loads, lines)}
+    pairs = {(card[name], person) for name, person in zip(history.ids.to_pylist(), history.person.tolist())}
+    assert len(pairs) == len({card for card, _ in pairs}) == len({person for _, person in pairs}) > 100
 
 
 def test_labels_and_inputs_are_those_of_a_training_set(project: Project, past: Files, history: History) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from parakh.decisions.definition import Definitions, Policy, Settings
 from parakh.decisions.enrichments import answered
+from parakh.decisions.holdout import HeldOut
 from parakh.decisions.names import Names
 from parakh.decisions.policy import Judge
 from parakh.decisions.record import DecisionSchema, Writer
@@ -61,6 +62,8 @@ class TypePlan:
     conditions: tuple[Typed, ...]  # of the judge's rules, in their order
     features: tuple[Column, ...]  # in the frame
     kept: NDArray[np.int64]  # slots that outlive the batch: features, then shadow scores
+    bands: tuple[int, ...] = ()  # slots of the conditions of the policy's bands
+    holdout: HeldOut | None = None
     unanswered: int | None = None  # slot of the field that says a needed enrichment did not answer
 
 
@@ -242,6 +245,8 @@ def _plan_type(names: Names, project: str, intake: Intake, index: int) -> TypePl
         conditions=expressions,
         features=features,
         kept=np.array([column.slot for column in (*features, *shadow)], np.int64),
+        bands=band_slots,
+        holdout=HeldOut(policy, judge, _amount(event, layout)) if policy.holdout is not None else None,
         unanswered=layout[UNANSWERED].slot if UNANSWERED in layout else None,
     )
 
@@ -254,6 +259,11 @@ def _models(definitions: Definitions, event: EventType, layout: Layout) -> tuple
             inputs = tuple(layout[name] for name in model.inputs)
             plans.append(ModelPlan(model, load_model(model), inputs, layout.add(model.name, NUMBER)))
     return tuple(plans)
+
+
+def _amount(event: EventType, layout: Layout) -> Column | None:
+    name = amount_field(event)
+    return None if name is None else layout[name]
 
 
 def _apart(columns: tuple[Column, ...], first: int) -> tuple[Column, ...]:

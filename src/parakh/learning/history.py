@@ -7,7 +7,7 @@ by the rule that training sets follow.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -45,7 +45,9 @@ class History:
     into `deciders`; `score` is that of the policy's model and `scores` those of every model, NaN where unknown; `hits`
     and `unknown` are bit sets over `rules`, 64 a word; `flags` are those of `decisions.policy`. What became of an
     event: `fraud` where it is matured and labelled so, `matured`, `labelled` (matured, with any label that holds) and
-    since when (`known_at_us`, NULL_WORD: not).
+    since when (`known_at_us`, NULL_WORD: not). `bands` has a row for each band of the policy, in the order of
+    `deciders`, and says where it held; `person` numbers whom an event belongs to by the first entity of its type
+    (-1: nobody).
     """
 
     event_type: str
@@ -71,6 +73,8 @@ class History:
     inputs: dict[str, Values]
     known_by_us: int
     summary: Summary
+    bands: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
+    person: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
 
     def __len__(self) -> int:
         return int(self.time_us.size)
@@ -118,7 +122,7 @@ def make_history(
     plan = replaying.engine.plan.by_name[event.name]
     if not plan.decided:
         raise InputError(f"the project has neither a policy nor rules for {event.name}: nothing would be decided")
-    there, left_out = inputs_of(plan, replaying.engine.plan.definitions)
+    there, left_out = inputs_of(plan, project.definitions)
     span = Span(
         event_type=event.name,
         label=label,
@@ -140,6 +144,7 @@ def make_history(
             decided.score.append(part.score[kept])
             decided.flags.append(part.flags[kept])
             decided.numbers.append(replaying.engine.words[decided.slots[:, None], frame])
+            decided.bands.append(replaying.engine.words[decided.band_slots[:, None], frame])
 
     told = None if on_progress is None else (lambda _, progress: on_progress(progress))
     summary = replaying.run(told, on_entries=take)
@@ -147,6 +152,7 @@ def make_history(
     known = gathering.known()
     numbers = np.concatenate(decided.numbers, axis=1)
     scores = numbers[: len(plan.models)].view(np.float64)
+    banded = np.concatenate(decided.bands, axis=1)
     money = None if decided.amount is None else plan.layout[decided.amount].type
     return History(
         event_type=event.name,
@@ -164,7 +170,9 @@ def make_history(
         rules=plan.schema.judge.rules,
         hits=np.concatenate(decided.hits),
         unknown=np.concatenate(decided.unknown),
+        bands=banded[: len(plan.bands)] == 1,
         flags=np.concatenate(decided.flags),
+        person=_numbered(banded[-1]) if decided.person is not None else np.full(gathering.count, -1, np.int32),
         fraud=known.positive,
         matured=known.matured,
         labelled=known.labelled,
@@ -186,12 +194,17 @@ def values_of(words: NDArray[np.int64], item: Input, strings: Strings) -> Values
 
 
 class _Decided:
-    """The decisions so far, a list of arrays a batch; `slots` are where the frame holds scores and the amount."""
+    """The decisions so far, a list of arrays a batch; `slots` are where the frame holds scores and the amount,
+    `band_slots` the bands and the person.
+    """
 
     def __init__(self, plan: TypePlan) -> None:
         self.amount = amount_field(plan.event)
         slots = [item.output.slot for item in plan.models]
         self.slots = np.array(slots + ([] if self.amount is None else [plan.layout[self.amount].slot]), np.int64)
+        self.person = next((item.name for item in plan.event.fields if item.entity), None)
+        whose = [] if self.person is None else [plan.layout[self.person].slot]
+        self.band_slots = np.array([*plan.bands, *whose], np.int64)
         self.outcome: list[NDArray[np.int8]] = []
         self.won: list[NDArray[np.int32]] = []
         self.hits: list[NDArray[np.uint64]] = []
@@ -199,6 +212,7 @@ class _Decided:
         self.score: list[NDArray[np.float64]] = []
         self.flags: list[NDArray[np.uint8]] = []
         self.numbers: list[NDArray[np.int64]] = []
+        self.bands: list[NDArray[np.int64]] = []
 
 
 def _asked(there: list[Input], left_out: list[str], inputs: Collection[str] | None) -> list[Input]:
@@ -217,6 +231,14 @@ def _asked(there: list[Input], left_out: list[str], inputs: Collection[str] | No
 
 def _major(words: NDArray[np.int64], digits: int) -> NDArray[np.float64]:
     return np.where(words == NULL_WORD, np.nan, words / float(10**digits))
+
+
+def _numbered(words: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Keys as numbers from 0 that say nothing but which are the same, -1 for NULL."""
+    number = np.full(words.size, -1, np.int32)
+    known = words != NULL_WORD
+    number[known] = np.unique(words[known], return_inverse=True)[1]
+    return number
 
 
 def _bit(sets: NDArray[np.uint64], number: int) -> NDArray[np.bool_]:
