@@ -11,11 +11,14 @@ from typing import Literal
 from parakh.errors import ModelError
 from parakh.models.definition import Model
 from parakh.models.lightgbm_text import Forest, parse_forest
+from parakh.models.logistic import BEGINNING, Logistic, parse_logistic
 from parakh.models.onnx_header import OnnxFacts, read_onnx
 
 __all__ = ["ModelKind", "check_inputs", "check_model", "model_kind", "read_model"]
 
-ModelKind = Literal["lightgbm", "onnx"]
+ModelKind = Literal["lightgbm", "logistic", "onnx"]
+
+Facts = Forest | Logistic | OnnxFacts
 
 _SAVE = "save it as LightGBM text (booster.save_model) or as ONNX"
 _ZLIB_LEVELS = (b"\x01", b"\x5e", b"\x9c", b"\xda")
@@ -44,6 +47,8 @@ def model_kind(content: bytes) -> ModelKind:
             raise ModelError(reason)
     if content[0] == 0x80 or (content.rstrip()[-1:] == b"." and content[:1] in b"(cI]}"):
         raise ModelError(f"it is a pickle, which runs code when it is opened: {_SAVE}")
+    if BEGINNING.match(content):
+        return "logistic"
     if content[:1] in b"{[":
         raise ModelError(f"it is JSON (as of dump_model or XGBoost): {_SAVE}")
     if content[0] == 0x08:  # field 1, ir_version, a number: how every ONNX file begins
@@ -51,12 +56,15 @@ def model_kind(content: bytes) -> ModelKind:
     raise ModelError(f"it is neither LightGBM text nor ONNX: {_SAVE}")
 
 
-def read_model(content: bytes) -> Forest | OnnxFacts:
+def read_model(content: bytes) -> Facts:
     """What a model file says, checked throughout; raises ModelError."""
-    return parse_forest(content) if model_kind(content) == "lightgbm" else read_onnx(content)
+    kind = model_kind(content)
+    if kind == "lightgbm":
+        return parse_forest(content)
+    return parse_logistic(content) if kind == "logistic" else read_onnx(content)
 
 
-def check_model(model: Model) -> Forest | OnnxFacts:
+def check_model(model: Model) -> Facts:
     """Checks a model's file and that its inputs fit; raises ModelError that names the model."""
     try:
         facts = read_model(model.content)
@@ -66,13 +74,13 @@ def check_model(model: Model) -> Forest | OnnxFacts:
     return facts
 
 
-def check_inputs(inputs: tuple[str, ...], facts: Forest | OnnxFacts) -> None:
+def check_inputs(inputs: tuple[str, ...], facts: Facts) -> None:
     """That `inputs` are as many as the model takes and, where it names them, the same in the same order.
 
     A model that shares no name with the inputs (Column_0, f1...) is taken by position.
     """
     named = _names(facts)
-    count = facts.features if isinstance(facts, OnnxFacts) else len(facts.feature_names)
+    count = facts.features if isinstance(facts, OnnxFacts) else len(named)
     if count is not None and count != len(inputs):
         takes = f": {', '.join(named)}" if 0 < len(named) <= 40 else ""
         raise ModelError(f"`inputs` has {len(inputs)} names and the model takes {count}{takes}")
@@ -85,7 +93,9 @@ def check_inputs(inputs: tuple[str, ...], facts: Forest | OnnxFacts) -> None:
             raise ModelError(f"input {place} is {given!r}, but the model was trained on {wanted!r} there")
 
 
-def _names(facts: Forest | OnnxFacts) -> tuple[str, ...]:
+def _names(facts: Facts) -> tuple[str, ...]:
     if isinstance(facts, Forest):
         return facts.feature_names
+    if isinstance(facts, Logistic):
+        return tuple(term.name for term in facts.terms)
     return tuple(tensor.name for tensor in facts.inputs) if len(facts.inputs) > 1 else ()

@@ -14,6 +14,8 @@ from parakh.errors import ModelError
 from parakh.models.check import check_model
 from parakh.models.definition import Model
 from parakh.models.lightgbm_text import Forest
+from parakh.models.logistic import Logistic
+from parakh.models.logistic_scorer import LogisticScorer
 from parakh.models.onnx_model import OnnxScorer
 from parakh.models.trees import TreeScorer
 from parakh.rules.definition import Mode
@@ -29,7 +31,7 @@ class Scorer(Protocol):
 
     @property
     def kind(self) -> str:
-        """lightgbm or onnx."""
+        """lightgbm, logistic or onnx."""
 
     @property
     def n_inputs(self) -> int: ...
@@ -70,6 +72,8 @@ def _load(model: Model) -> Scorer:
     try:
         if isinstance(facts, Forest):
             return TreeScorer(facts, digest)
+        if isinstance(facts, Logistic):
+            return LogisticScorer(facts, digest)
         return OnnxScorer(model.content, facts, len(model.inputs), digest)
     except ModelError as error:
         raise ModelError(f"model {model.name} ({model.file}): {error}") from None

@@ -1,6 +1,6 @@
 """Keeps a decision from waiting for a model: one that may be slow is scored in a thread of its own, with a deadline.
 
-Trees are arrays that take microseconds; a graph of an ONNX file may take any time, or hang. A thread cannot be stopped:
+Trees and sums take microseconds; a graph of an ONNX file may take any time, or hang. A thread cannot be stopped:
 one that is late is left behind and its answer dropped. It has a copy of its inputs, so that it never touches the frame,
 which by then holds other events.
 """
@@ -21,7 +21,7 @@ from parakh.service.breaker import Breaker, Clock
 
 __all__ = ["ModelCounts", "ModelGuard"]
 
-_FAST = ("lightgbm",)
+_FAST = ("lightgbm", "logistic")
 """Kinds of model that are scored at once, in the caller's thread."""
 
 _LEFT_BEHIND = 2
