@@ -104,12 +104,14 @@ class LogBatch:
 
     kinds: uint8, the event type's index or LABEL.
     rows: int32, an event's row in the frame, a label's number in `labels`.
+    arrived_us: int64, when each came, us UTC, where that was recorded; None where the clock stands for it.
     """
 
     kinds: npt.NDArray[np.uint8]
     rows: npt.NDArray[np.int32]
     parts: tuple[EventPart, ...]
     labels: LabelRows
+    arrived_us: npt.NDArray[np.int64] | None = None
 
     @property
     def count(self) -> int:

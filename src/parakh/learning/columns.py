@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from parakh.decisions.definition import Definitions
+from parakh.decisions.enrichments import answered
 from parakh.decisions.personal import feature_tokens, personal_names
 from parakh.decisions.plan import TypePlan
 from parakh.expressions.columns import Column
@@ -38,8 +39,10 @@ def inputs_of(plan: TypePlan, definitions: Definitions) -> tuple[list[Input], li
     """What a model of an event type may read, in order, and the personal names among it that are left out.
 
     The event's id and time stand in columns of every set, and a personal value has no place in a file for training.
+    `definitions` are the project's own, which say what is personal, also where the plan is one of stored events.
     """
-    event = plan.event
+    definitions = answered(definitions)
+    event = definitions.event_type(plan.event.name)
     events = {item.name: item for item in definitions.events}
     personal = {**personal_names(event), **feature_tokens(definitions.entities, event, events)}
     named = [

@@ -124,7 +124,7 @@ def target_of(definitions: Definitions, given: Iterable[str], event_type: str | 
     types = {event.name: event for event in definitions.events}
     if event_type is not None and event_type not in types:
         raise InputError(f"the project has no event type {event_type!r}; there are: {', '.join(types)}")
-    asked = [types[name] for name in dict.fromkeys(given) if event_type in (None, name)]
+    asked = [types[name] for name in dict.fromkeys(given) if name in types and event_type in (None, name)]
     if not asked:
         raise InputError(f"no file has events of {event_type}: name one with --events {event_type}=FILE")
     having = [event for event in asked if any(item.name == label for item in event.labels)]
@@ -158,7 +158,7 @@ def make_dataset(
     """
     event = target_of(project.definitions, past.event_types, choice.event_type, choice.label)
     replaying = past.replay(_Undecided.of(project, event.name), batch_size=batch_size)
-    inputs, left_out = inputs_of(replaying.engine.plan.by_name[event.name], replaying.engine.plan.definitions)
+    inputs, left_out = inputs_of(replaying.engine.plan.by_name[event.name], project.definitions)
     gathering = Gathering(replaying, choice.span, inputs)
     told = None if on_progress is None else (lambda _, progress: on_progress(progress))
     summary = replaying.run(told, on_entries=gathering.take)

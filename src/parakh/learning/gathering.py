@@ -134,6 +134,8 @@ class Gathering:
             at = np.flatnonzero(batch.kinds == LABEL)
             labels = batch.labels.take(batch.rows[at])
             mine = (labels.event_type == self.plan.index) & (labels.label == self._label)
+            if batch.arrived_us is not None and self.span.known_by_us is not None:
+                mine &= batch.arrived_us[at] <= self.span.known_by_us
             self._labels.append(labels.take(mine))
             self._before.append(self.count + np.searchsorted(entries, at[mine]))
         if taken:

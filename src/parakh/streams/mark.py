@@ -7,7 +7,7 @@ import os
 import struct
 from pathlib import Path
 
-__all__ = ["Mark"]
+__all__ = ["Mark", "read_mark"]
 
 _MARK = struct.Struct("<QQ")
 _TRIES = 100
@@ -45,3 +45,19 @@ class Mark:
 
     def close(self) -> None:
         self._memory.close()
+
+
+def read_mark(path: Path) -> int:
+    """What a mark says, without touching it; 0 where there is none, or none that checks."""
+    try:
+        with path.open("rb") as file:
+            for _ in range(_TRIES):
+                file.seek(0)
+                data = file.read(_MARK.size)
+                if len(data) == _MARK.size:
+                    position, check = _MARK.unpack(data)
+                    if position ^ _MARK_CHECK == check:
+                        return int(position)
+    except FileNotFoundError:
+        return 0
+    return 0
