@@ -1,0 +1,94 @@
+"""Alarms of drift: what has changed and still is so, each in one sentence - what, since when, from what to what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from parakh.expressions.values import iso_time
+from parakh.learning.drift import ALARM, WATCH
+from parakh.learning.tracks import ALARMED, Track
+
+__all__ = ["Alarm", "alarms_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """Something that has changed and still is: what, since when, how far, beyond which bound, in one sentence.
+
+    `level` is alarm or watch. `kind`, `subject` and `since_us` name it: found again it is the same one.
+    """
+
+    level: str
+    kind: str
+    subject: str
+    since_us: int
+    value: float
+    bound: float
+    text: str
+
+    def as_data(self) -> dict[str, Any]:
+        """As JSON has it, and as a service takes it."""
+        return {
+            "kind": self.kind, "subject": self.subject, "since": iso_time(self.since_us),
+            "value": self.value, "bound": self.bound, "text": self.text,
+        }  # fmt: skip
+
+
+def alarms_of(tracks: Sequence[Track], periods: npt.NDArray[np.int64], event_type: str) -> tuple[Alarm, ...]:
+    """What has changed and still is so in the newest period; the alarms first, the farthest beyond first."""
+    found = []
+    for track in tracks:
+        last = track.last
+        if last is None or not track.state[last]:
+            continue
+        first = last
+        while first and track.state[first - 1]:
+            first -= 1
+        value = float(track.value[last])
+        if track.kind == "stability":
+            bound = max(ALARM if track.state[last] == ALARMED else WATCH, float(track.high[last]))
+        else:
+            bound = float(track.high[last] if value > track.high[last] else track.low[last])
+        alarm = Alarm(
+            level="alarm" if track.state[last] == ALARMED else "watch", kind=track.kind, subject=track.subject,
+            since_us=int(periods[first]), value=value, bound=bound,
+            text=_sentence(track, last, int(periods[first]), bound, event_type),
+        )  # fmt: skip
+        far = value / bound if track.kind == "stability" else abs(value - track.reference) / (track.reference + 1e-9)
+        found.append((alarm.level, -far, track.kind, track.subject, alarm))
+    return tuple(item[-1] for item in sorted(found, key=lambda item: item[:-1]))
+
+
+def _sentence(track: Track, last: int, since_us: int, bound: float, event_type: str) -> str:
+    value, since = float(track.value[last]), iso_time(since_us)[:10]
+    if track.kind == "stability":
+        told = f"{track.subject} is spread otherwise since {since}: index {value:.2f}, bound {bound:.2f}"
+        old = track.baseline.mean if track.baseline is not None else None
+        if old is not None and track.mean is not None and not math.isnan(track.mean[last]):
+            told += f"; its mean went from {old:.4g} to {track.mean[last]:.4g}"
+        return told
+    if track.kind == "received":
+        return (
+            f"{value:,.0f} {event_type} events a day came since {since}; it were {track.reference:,.0f}, and chance "
+            f"ends at {bound:,.0f}"
+        )
+    what = {
+        "missing": f"{track.subject} is missing in",
+        "hit_rate": f"rule {track.subject} hits",
+        "label_rate": f"{track.subject} is true of",
+    }[track.kind]
+    of = "matured events" if track.kind == "label_rate" else f"{event_type} events"
+    return (
+        f"{what} {_percent(value)} of {of} since {since}; it was {_percent(track.reference)}, and chance ends at "
+        f"{_percent(bound)}"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
