@@ -131,6 +131,10 @@ def _takes(shape: keys.Shape) -> str:
             return f"a length of time{calendar}"
         case keys.Size():
             return "a size such as `8GB`"
+        case keys.Share():
+            return "a share such as `1%` or `0.01`"
+        case keys.Amount():
+            return "an amount of money"
         case keys.Instant():
             return "a time, ISO 8601"
         case keys.Expression():
@@ -296,13 +300,14 @@ _COLUMN_MEANING: Mapping[str, str] = {
     "event_id": "the event's id",
     "event_time": "when it happened, UTC",
     "outcome": "allow, challenge, review or block",
-    "decided_by": "what won, and its name: `rule card_tried`, `band block`, `fallback review`, `otherwise allow`",
+    "decided_by": "what won, and its name: `rule card_tried`, `band block`, `fallback review`, `otherwise allow`, "
+    "`holdout block` (it would have been that)",
     "score": "of the policy's model; null where the policy has none, or it is unknown",
     "reasons": "reason codes of the live rules that hit (a rule's name where it has no code)",
     "rules": "the live rules that hit",
     "unknown": "the rules, live or shadow, whose condition is NULL",
     "shadow": "the shadow rules that would have hit",
-    "flags": "late, degraded, overflow",
+    "flags": "late, degraded, held_out, overflow",
 }
 _RECORD_MEANING: Mapping[str, str] = {
     "decision_id": "16 bytes; a function of event type and id",
@@ -312,7 +317,8 @@ _RECORD_MEANING: Mapping[str, str] = {
     "decided_at_us": "when it was decided on; in a replay the engine's clock after the event",
     "outcome": "0 allow, 1 challenge, 2 review, 3 block",
     "score": "of the policy's model, or null",
-    "decided_by": "what won: (rule, name), (band, outcome), (fallback, outcome) or (otherwise, outcome)",
+    "decided_by": "what won: (rule, name), (band, outcome), (fallback, outcome), (otherwise, outcome), or (holdout, "
+    "outcome) where it would have been that outcome and was let through",
     "reasons": "(code, text, null) for each live rule that hit (its name where it has no code), and "
     '(input, "", contribution) for the model\'s inputs '
     "that moved the raw score most (at most 5), where the outcome is not allow",
@@ -324,11 +330,12 @@ _RECORD_MEANING: Mapping[str, str] = {
     "texts": "the texts of features that are strings",
     "project": "the project's hash",
     "models": "(name, digest) of each model",
-    "flags": "1 overflow, 2 late, 4 degraded",
+    "flags": "1 overflow, 2 late, 4 degraded, 8 held_out",
 }
 _FLAGS = (
     ("late", "the event came later than the lateness allows: its windowed features are NULL and it entered no window"),
     ("degraded", "the score was unknown; the policy's fallback was asked for in its place"),
+    ("held_out", "it was let through, one of the policy's holdout, so that its label becomes known"),
     ("overflow", "a sum or product left 64 bits; it is NULL"),
 )
 _LABEL_COLUMNS = (

@@ -42,6 +42,9 @@ def show_summary(summary: Summary, console: Console) -> None:
             header=["", *OUTCOME_STYLES],
             align="<>>>>",
         )
+    for event_type, held_out in summary.held_out.items():
+        told = ", ".join(f"{thousands(held_out[word])} {word}" for word in OUTCOME_STYLES if word in held_out)
+        console.print(f"held out and allowed of {event_type}: {told}")
     for event_type, judged in summary.judged.items():
         console.print("")
         _show_judged(event_type, judged, console)

@@ -134,6 +134,8 @@ class Teller:
         kind, name = decision.decided_by
         if kind == "band" and decision.score is not None:
             reasons.append(("", f"the score of {decision.score:.3f} asks for {name}"))
+        if kind == "holdout":
+            reasons.append(("", f"it would be {name}; the policy holds a share out, so that its label becomes known"))
         return tuple(reasons)
 
     def _contributions(
@@ -349,6 +351,8 @@ def _calendar_start(zone: Zone, unit: Calendar, time_us: int) -> int:
 def _decided(kind: str, name: str, plan: TypePlan) -> str:
     if kind == "band":
         return f"the score of {plan.schema.score or 'the model'}"
+    if kind == "holdout":
+        return f"the holdout: let through to learn, it would have been {name.upper()}"
     return {"fallback": "the fallback: the score is unknown", "otherwise": "the policy: nothing spoke against it"}.get(
         kind, f"rule {name}"
     )

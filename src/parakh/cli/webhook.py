@@ -79,7 +79,7 @@ def list_webhooks(server: str, as_json: bool) -> int:
     "--flag",
     "flags",
     multiple=True,
-    type=click.Choice(["late", "degraded", "overflow"]),
+    type=click.Choice(["late", "degraded", "held_out", "overflow"]),
     help="Only with this flag. Repeat for more.",
 )
 @click.option("--from", "start", default="now", metavar="WHERE", help="now, start, or a time with its zone.")

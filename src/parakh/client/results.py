@@ -44,7 +44,7 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class DecidedBy(msgspec.Struct, frozen=True):
-    """What won: kind "rule", "band", "otherwise", "fallback", and its name."""
+    """What won: kind "rule", "band", "otherwise" or "fallback", and its name; "holdout" and what it would have been."""
 
     kind: str
     name: str = ""
@@ -97,6 +97,11 @@ class Decision(msgspec.Struct, frozen=True):
     def degraded(self) -> bool:
         """Whether the service decided without something that the project needs."""
         return "degraded" in self.flags
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it was let through as one of the policy's holdout, so that its label becomes known."""
+        return "held_out" in self.flags
 
 
 class Refusal(msgspec.Struct, frozen=True):

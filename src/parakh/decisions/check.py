@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from parakh.decisions.definition import Definitions, Policy
+from parakh.decisions.definition import MOST_HELD_OUT, Definitions, Policy
 from parakh.decisions.enrichments import enrichment_refusals, host_refusals
 from parakh.decisions.names import Names
 from parakh.decisions.personal import feature_tokens, personal_names, refused_reads, unlike_keys
 from parakh.errors import ExpressionError, Place, Problem, SourceText
-from parakh.events.definition import ROW_ID, EventType, Field
+from parakh.events.definition import ROW_ID, EventType, Field, amount_field
 from parakh.expressions.check import Scope
 from parakh.expressions.hints import closest
 from parakh.expressions.parse import parse
@@ -285,6 +285,27 @@ class _Check:
         for band in policy.bands:
             self.names.condition(band.when, scope)
             self._personal(band.when, event, decided=True)
+        if policy.holdout is not None:
+            if not 0 < policy.holdout.share <= MOST_HELD_OUT:
+                what = f"{policy.holdout.share:.4g} is no share that policy {policy.name!r} can hold out"
+                self._problem(what, policy.name, hint=f"above 0, at most {MOST_HELD_OUT}")
+            if policy.holdout.below is not None:
+                self._held_out_below(policy, policy.holdout.below, event)
+
+    def _held_out_below(self, policy: Policy, below: float, event: EventType) -> None:
+        """Whether an event says what it is worth, so that only small ones can be held out."""
+        what = f"the holdout of policy {policy.name!r} is of events below {below:.12g}, but"
+        name = amount_field(event)
+        if name is None:
+            hint = "leave `below` out, or give the amount the type money"
+            self._problem(f"{what} {event.name!r} has no field of type money", policy.name, hint=hint)
+        elif event.field(name).personal is not None:
+            hint = "leave `below` out, or let the amount not be personal"
+            self._problem(f"{what} {name!r} is dropped before it could be read", policy.name, hint=hint)
+        elif below <= 0:
+            self._problem(f"{what} an amount is more than 0", policy.name)
+        elif round(below, event.field(name).type.digits) != below:
+            self._problem(f"{what} {event.field(name).type.currency} has no such fractions", policy.name)
 
     # -- personal data ------------------------------------------------------------------------------------------------
 

@@ -179,7 +179,10 @@ class Decision:
 
     @property
     def decided_by(self) -> tuple[str, str]:
-        """What won: ("rule", name), ("band", outcome), ("fallback", outcome) or ("otherwise", outcome)."""
+        """What won: ("rule", name), ("band", outcome), ("fallback", outcome) or ("otherwise", outcome).
+
+        ("holdout", outcome) where it would have been that outcome and was let through, so that its label becomes known.
+        """
         return self._part.schema.judge.deciders[self._part.judgement.won[self._row]]
 
     @property
@@ -222,6 +225,8 @@ class Decision:
     def line(self) -> str:
         score = "" if self.score is None else f" score {self.score:.3f}"
         why = ", ".join(self.rules) or " ".join(self.decided_by)
+        if self.decided_by[0] == "holdout":
+            why = "; ".join((" ".join(self.decided_by), *self.rules))
         return f"{self.event_time:%Y-%m-%d %H:%M:%S} {self.event_type} {self.event_id}: {self.outcome}{score} ({why})"
 
     def __repr__(self) -> str:

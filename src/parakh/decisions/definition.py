@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from parakh.events.definition import EARLIEST_US, EventType
@@ -11,10 +11,23 @@ from parakh.features.definition import Entity
 from parakh.models.definition import Model
 from parakh.rules.definition import LookupTable, Outcome, Rule, ValueList
 
-__all__ = ["Band", "Definitions", "Enrichment", "EnrichmentColumn", "Policy", "ProjectLike", "Settings", "Signals"]
+__all__ = [
+    "MOST_HELD_OUT",
+    "Band",
+    "Definitions",
+    "Enrichment",
+    "EnrichmentColumn",
+    "Holdout",
+    "Policy",
+    "ProjectLike",
+    "Settings",
+    "Signals",
+]
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
+MOST_HELD_OUT = 0.2
+"""The largest share that a holdout may let through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +47,19 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Holdout:
+    """The share of the events that a policy would stop which it lets through, so that their labels become known.
+
+    With `below` (major units of the currency) only events of a smaller amount. `salt` is a secret that keeps a sender
+    who chooses ids from choosing what is let through.
+    """
+
+    share: float
+    below: float | None = None
+    salt: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """How hits and score become an outcome; `score` names the model."""
 
@@ -44,6 +70,7 @@ class Policy:
     otherwise: Outcome = Outcome.ALLOW
     deadline_us: int = 50_000
     fallback: Outcome = Outcome.REVIEW
+    holdout: Holdout | None = None
     description: str = ""
 
 

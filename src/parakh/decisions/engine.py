@@ -1,7 +1,7 @@
 """The engine: the one path from a batch of the log to decisions, the same live, in a replay, a notebook and the tests.
 
-`Engine.take` reads aloud: admit the ids, place the labels, derive, read the windows, score, judge. What differs between
-uses is only how large a batch is, and that changes nothing but speed.
+`Engine.take` reads aloud: admit the ids, place the labels, derive, read the windows, score, judge, hold out. What
+differs between uses is only how large a batch is, and that changes nothing but speed.
 """
 
 from __future__ import annotations
@@ -302,6 +302,11 @@ class Engine:
             decoded = decoded.take(rows)
             judgement = judgement.take(rows)
             inputs = None if inputs is None else inputs[rows]
+        kept_flags = flags[columns].copy()
+        if plan.holdout is not None:
+            slot = plan.holdout.amount_slot
+            amounts = None if slot is None else words[slot, columns]
+            plan.holdout.let_through(judgement, kept_flags, (decoded.id_hi, decoded.id_lo), amounts)
         clocks = admitted.clocks[mine]
         decided_at = clocks if arrived_us is None else np.full(clocks.size, arrived_us)
         contributions = _NO_CONTRIBUTIONS
@@ -326,7 +331,7 @@ class Engine:
             decided_at_us=decided_at,
             judgement=judgement,
             score=score,
-            flags=flags[columns].copy(),
+            flags=kept_flags,
             words=words[:, columns][plan.kept],
             contributions=contributions,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from parakh.decisions.policy import Judgement
+from parakh.decisions.policy import HOLDOUT, Judgement
 from parakh.decisions.record import DecisionSchema, Writer
 from parakh.expressions.strings import Strings
 
@@ -39,6 +39,14 @@ class Part:
 
     def __len__(self) -> int:
         return int(self.position.size)
+
+    def held_out(self) -> dict[str, int]:
+        """How many the policy's holdout let through, by the outcome that each would have had."""
+        deciders = self.schema.judge.deciders
+        if deciders[-1][0] != "holdout":
+            return {}
+        won, counts = np.unique(self.judgement.won[self.flags & HOLDOUT != 0], return_counts=True)
+        return {deciders[number][1]: count for number, count in zip(won.tolist(), counts.tolist())}
 
     def id_texts(self) -> list[str]:
         """The id of each event."""

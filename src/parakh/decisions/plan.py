@@ -21,7 +21,7 @@ from parakh.decisions.record import DecisionSchema, Writer
 from parakh.decisions.references import list_indexes, references_of, table_indexes
 from parakh.decisions.scoring import ModelPlan
 from parakh.events.decode import Decoder, lay_out
-from parakh.events.definition import EventType
+from parakh.events.definition import EventType, amount_field
 from parakh.expressions.check import Typed
 from parakh.expressions.columns import Column, Layout
 from parakh.expressions.lists import TableIndex

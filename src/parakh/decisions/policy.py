@@ -17,7 +17,7 @@ from parakh.decisions.definition import Policy
 from parakh.expressions.instructions import OVERFLOW
 from parakh.expressions.kernels import kernel
 from parakh.expressions.types import NULL_WORD
-from parakh.rules.definition import Mode, Rule
+from parakh.rules.definition import STOPPING, Mode, Rule
 
 __all__ = ["DEGRADED", "FLAG_NAMES", "HOLDOUT", "LATE", "Judge", "Judgement"]
 
@@ -54,7 +54,8 @@ class Judgement:
 class Judge:
     """A policy and the rules of one event type, compiled to arrays.
 
-    `deciders` names what can win, in the order of `Judgement.won`: the rules, the bands, the fallback, otherwise.
+    `deciders` names what can win, in the order of `Judgement.won`: the rules, the bands, the fallback, otherwise; and,
+    where the policy has a holdout, that with each outcome that it can stand in for (see `decisions.holdout`).
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Judge:
             *(("band", band.outcome.word) for band in policy.bands),
             ("fallback", policy.fallback.word),
             ("otherwise", policy.otherwise.word),
+            *(("holdout", outcome.word) for outcome in STOPPING if policy.holdout is not None),
         )
         self._words = max(1, -(-len(rules) // 64))
         live = [(_LIVE if rule.mode is Mode.LIVE else 0) | (_OVERRIDE if rule.override else 0) for rule in rules]

@@ -6,8 +6,9 @@ Nothing is called and no clock asked: the same files give the same decisions, bi
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import numpy as np
 from parakh.decisions.decisions import Decisions
 from parakh.decisions.definition import ProjectLike
 from parakh.decisions.engine import Engine
-from parakh.decisions.scorecard import Judged, Scorecard, amount_field, fraud_label
+from parakh.decisions.scorecard import Judged, Scorecard, fraud_label
 from parakh.errors import InputError
+from parakh.events.definition import amount_field
 from parakh.events.labels import LabelRows, quarantine_unknown
-from parakh.events.merge import LogBatch, Merger, Stream
+from parakh.events.merge import LogBatch, Merger, StepBack, Stream
 from parakh.events.quarantine import Quarantine
 from parakh.events.sources import Columns, open_source
 from parakh.expressions.parse import parse
@@ -49,8 +51,9 @@ class Progress:
 class Summary:
     """What came in and became of it: received = accepted + duplicates + quarantined.
 
-    `outcomes` counts by event type and outcome; `judged` compares with the labels, where there are any. `labels` counts
-    labels: applied, waiting for an event that did not come, quarantined.
+    `outcomes` counts by event type and outcome, and `held_out` what a policy's holdout let through of them, by the
+    outcome that it would have had; `judged` compares with the labels, where there are any. `labels` counts labels:
+    applied, waiting for an event that did not come, quarantined.
     """
 
     received: int
@@ -63,6 +66,8 @@ class Summary:
     seconds: float
     judged: dict[str, Judged]
     labels: dict[str, int]
+    held_out: dict[str, dict[str, int]] = field(default_factory=dict)
+    steps_back: tuple[StepBack, ...] = ()
 
 
 class Replay:
@@ -142,6 +147,7 @@ class Replay:
         self._score_labels(scorecard, labels)
         merger = Merger(self._streams, labels=labels, label_delay_us=self._delay_us)
         outcomes: dict[str, dict[str, int]] = {}
+        held_out: dict[str, Counter[str]] = {}
         decided = 0
         while (batch := merger.next(engine.words, engine.batch_size)) is not None:
             decisions = engine.take(batch)
@@ -150,6 +156,9 @@ class Replay:
                 row = outcomes.setdefault(event_type, dict.fromkeys(tally, 0))
                 for outcome, count in tally.items():
                     row[outcome] += count
+            for part in decisions.parts:
+                if let_through := part.held_out():
+                    held_out.setdefault(part.schema.event_type, Counter()).update(let_through)
             self._score(scorecard, batch, decisions)
             if on_entries is not None:
                 on_entries(batch, decisions)
@@ -177,6 +186,7 @@ class Replay:
                 "waiting": len(engine.labelling),
                 "quarantined": refused_labels + engine.labelling.given_up,
             },
+            held_out={event_type: dict(counted) for event_type, counted in held_out.items()},
         )
 
     def _open(self, event_type: str, paths: list[str]) -> Stream:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from parakh.events.definition import EventType
-from parakh.expressions.types import BOOLEAN, NULL_WORD, Kind
+from parakh.events.definition import EventType, amount_field
+from parakh.expressions.types import BOOLEAN, NULL_WORD
 
-__all__ = ["Judged", "Scorecard", "amount_field", "fraud_label"]
+__all__ = ["Judged", "Scorecard", "fraud_label"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +43,6 @@ class Judged:
     def false_alarms_per_fraud(self) -> float | None:
         """Genuine events stopped for each fraud that was stopped."""
         return (self.stopped - self.stopped_frauds) / self.stopped_frauds if self.stopped_frauds else None
-
-
-def amount_field(event: EventType) -> str | None:
-    """The field that says what an event is worth: its first of type money."""
-    return next((item.name for item in event.fields if item.type.kind is Kind.MONEY), None)
 
 
 def fraud_label(event: EventType) -> str | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from parakh.expressions.types import BOOLEAN, Type
+from parakh.expressions.types import BOOLEAN, Kind, Type
 
-__all__ = ["EARLIEST_US", "ROW_ID", "EventType", "Field", "Label"]
+__all__ = ["EARLIEST_US", "ROW_ID", "EventType", "Field", "Label", "amount_field"]
 
 EARLIEST_US = 946_684_800_000_000
 """2000-01-01: before it an event's time is taken for a mistake, unless the project says otherwise."""
@@ -67,3 +67,8 @@ class EventType:
     def carrying(self, entity: str) -> tuple[Field, ...]:
         """The fields that carry an entity, in order."""
         return tuple(item for item in self.fields if item.entity == entity)
+
+
+def amount_field(event: EventType) -> str | None:
+    """The field that says what an event is worth: its first of type money."""
+    return next((item.name for item in event.fields if item.type.kind is Kind.MONEY), None)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from parakh.decisions.definition import Band, Enrichment, EnrichmentColumn, Policy, Signals
+from parakh.decisions.definition import Band, Enrichment, EnrichmentColumn, Holdout, Policy, Signals
 from parakh.errors import ExpressionError, ModelError, Problem, SourceText
 from parakh.events.definition import EventType, Field, Label
 from parakh.expressions.aggregate import parse_aggregate
@@ -239,6 +239,7 @@ class _Builder(Maker):
             text=values.get("text", ""),
             mode=Mode(str(values.get("mode", "live"))),
             override=values.get("override", False),
+            holdout=values.get("holdout", True),
             tests=tests,
             tags=tuple(values.get("tags", ())),
             owner=values.get("owner", ""),
@@ -282,8 +283,14 @@ class _Builder(Maker):
             otherwise=_outcome(values.get("otherwise", "allow")),
             deadline_us=values.get("deadline", Policy(event_type="").deadline_us),
             fallback=_outcome(values.get("fallback", "review")),
+            holdout=self._holdout(values.get("holdout")),
             description=values.get("description", ""),
         )
+
+    def _holdout(self, given: Values | None) -> Holdout | None:
+        if given is None or not given.get("share"):
+            return None
+        return Holdout(share=given.get("share"), below=given.get("below"), salt=given.get("salt", ""))
 
     def _enrichment(self, values: Values) -> Enrichment | None:
         if not all(key in values for key in ("for", "url", "columns")):

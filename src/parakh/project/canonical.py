@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
-from parakh.decisions.definition import Definitions
+from parakh.decisions.definition import Definitions, Policy
 from parakh.errors import SourceText
 from parakh.models.definition import Model
+from parakh.rules.definition import Rule
 
 __all__ = ["Memo", "finish", "plain"]
 
 _T = TypeVar("_T")
 
 _LEFT_OUT: dict[type, tuple[str, ...]] = {Model: ("file",)}
+
+_SAID_ONLY: dict[type, tuple[str, ...]] = {Rule: ("holdout",), Policy: ("holdout",)}
+"""Keys that came after projects had been hashed: where one is not used, the hash is what it was before."""
 
 Memo = dict[int, tuple[Any, Any, bytes]]
 """What was made of a definition before: its identity -> itself (so that the identity stays its own), plain, digest."""
@@ -83,19 +87,26 @@ def _write(value: Any, parts: list[str]) -> None:
         parts.append(")")
     elif is_dataclass(value) and not isinstance(value, type):
         parts.append(f"d{type(value).__name__}(")
-        for name in _names(type(value)):
+        for name, unsaid in _names(type(value)):
+            said = getattr(value, name)
+            if said == unsaid:
+                continue
             parts.append(f"{name}=")
-            _write(getattr(value, name), parts)
+            _write(said, parts)
         parts.append(")")
     else:
         raise AssertionError(f"no canonical form of {type(value)}")
 
 
 @cache
-def _names(kind: type) -> tuple[str, ...]:
-    """The fields that a value is made of."""
-    left_out = _LEFT_OUT.get(kind, ())
-    return tuple(item.name for item in fields(kind) if item.init and item.name not in left_out)
+def _names(kind: type) -> tuple[tuple[str, Any], ...]:
+    """The fields that a value is made of, each with the value that it says nothing by (MISSING: none)."""
+    left_out, said_only = _LEFT_OUT.get(kind, ()), _SAID_ONLY.get(kind, ())
+    return tuple(
+        (item.name, item.default if item.name in said_only else MISSING)
+        for item in fields(kind)
+        if item.init and item.name not in left_out
+    )
 
 
 @cache

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from parakh.decisions.definition import Definitions, Enrichment, Policy, Settings
+from parakh.decisions.definition import Definitions, Enrichment, Holdout, Policy, Settings
 from parakh.events.definition import EventType, Field, Label
 from parakh.features.definition import FeatureDefinition
 from parakh.models.definition import Model
@@ -223,6 +223,7 @@ def _rule(rule: Rule) -> dict[str, str]:
         when=rule.when,
         then=rule.then.word,
         override="true" if rule.override else "",
+        holdout="" if rule.holdout else "false",
         reason=rule.reason,
         text=rule.text,
         mode=rule.mode.value,
@@ -260,9 +261,22 @@ def _policy(policy: Policy) -> dict[str, str]:
         otherwise=policy.otherwise.word,
         deadline=length_text(policy.deadline_us),
         fallback=policy.fallback.word,
+        holdout=_holdout(policy.holdout),
         description=policy.description,
     )
     return {**facts, **bands}
+
+
+def _holdout(holdout: Holdout | None) -> str:
+    """What a holdout lets through; of its salt only that it is another one."""
+    if holdout is None:
+        return ""
+    facts = [f"{100 * holdout.share:.4g}% of what would be stopped"]
+    if holdout.below is not None:
+        facts.append(f"below {holdout.below:.12g}")
+    if holdout.salt:
+        facts.append(f"salt sha256 {hashlib.sha256(holdout.salt.encode()).hexdigest()[:8]}")
+    return ", ".join(facts)
 
 
 def _list(values: ValueList) -> Iterator[tuple[str, str]]:

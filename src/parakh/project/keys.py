@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parakh.decisions.definition import MOST_HELD_OUT
 from parakh.expressions.types import Kind
 from parakh.rules.definition import Mode, Outcome
 
@@ -16,6 +17,7 @@ __all__ = [
     "KINDS",
     "SETTINGS",
     "AggregateText",
+    "Amount",
     "Expression",
     "Flag",
     "Instant",
@@ -27,6 +29,7 @@ __all__ = [
     "OneOrMany",
     "Record",
     "Shape",
+    "Share",
     "Size",
     "Text",
     "TypeWord",
@@ -88,6 +91,19 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A share, as 1% or 0.01, of at most `most`; `why` says why there is a most."""
+
+    most: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """An amount of money above nothing, in major units."""
+
+
+@dataclass(frozen=True, slots=True)
 class Instant:
     """A point in time, ISO 8601; UTC where it has no offset."""
 
@@ -145,7 +161,7 @@ class Key:
 
 
 Shape = (
-    Text | Name | Word | TypeWord | Flag | Length | Size | Instant | Expression | AggregateText | Value
+    Text | Name | Word | TypeWord | Flag | Length | Size | Share | Amount | Instant | Expression | AggregateText | Value
     | OneOrMany | ListOf | MapOf | Record
 )  # fmt: skip
 
@@ -245,6 +261,12 @@ RULE = Record(
         Key("when", Expression(), "The condition.", required=True),
         Key("then", OUTCOME, "The outcome that it asks for.", required=True),
         Key("override", Flag(), "The rule decides alone, whatever other rules and models say."),
+        Key(
+            "holdout",
+            Flag(),
+            "Whether a policy's holdout may let through what the rule hits; true by default. false for what must "
+            "never pass, such as sanctions.",
+        ),
         Key("reason", Text("^.{0,64}$", "a code of at most 64 characters"), "The reason's code in the record."),
         Key("text", Text(), "The reason in words; the condition where it is left out."),
         Key("mode", MODE, "live decides; shadow is computed and recorded alone; disabled rests."),
@@ -266,6 +288,23 @@ MODEL = Record(
         Key("card", MapOf(Name("a fact"), Text()), "Facts about it: trained on, by whom, figures."),
     )
 )
+HOLDOUT = Record(
+    (
+        Key(
+            "share",
+            Share(MOST_HELD_OUT, "what is held out passes though it should be stopped, and a few percent teach enough"),
+            "The share, as 1% or 0.01; at most 20%.",
+            required=True,
+        ),
+        Key("below", Amount(), "Only events of a smaller amount, in major units; of any amount where it is left out."),
+        Key(
+            "salt",
+            Text("^\\S{16,64}$", "16 to 64 characters without spaces, made at random"),
+            "A secret, so that nobody who chooses ids can choose which events are let through.",
+        ),
+    ),
+    shorthand="share",
+)
 POLICY = Record(
     (
         Key("policy", Name("a policy"), "The policy's name.", required=True),
@@ -277,6 +316,11 @@ POLICY = Record(
         Key("deadline", Length(), "How long a decision may take; 50ms by default."),
         Key(
             "fallback", OUTCOME, "The outcome where the score is missing or the deadline has passed; review by default."
+        ),
+        Key(
+            "holdout",
+            HOLDOUT,
+            "The share of what it would stop that is let through, so that its labels become known; none by default.",
         ),
     )
 )

@@ -15,7 +15,7 @@ from parakh.errors import Place, Problem, SourceText
 from parakh.expressions.hints import closest
 from parakh.project import keys
 from parakh.project.lengths import length_us, size_bytes, window
-from parakh.project.values import Misread, RawValue, instant_us
+from parakh.project.values import AMOUNT_PATTERN, SHARE_PATTERN, Misread, RawValue, instant_us, share_of
 from parakh.project.yaml_nodes import Entry, Mapping, Node, Scalar, Sequence
 
 __all__ = ["MISSING", "Reading", "Values", "unbalanced"]
@@ -332,6 +332,13 @@ class Reading:
                     if size is not None
                     else self.problem(f"{what} must be a size of memory", node, hint="such as 8GB")
                 )
+            case keys.Share():
+                return self._share(node, shape, what)
+            case keys.Amount():
+                if not re.fullmatch(AMOUNT_PATTERN, text) or not float(text):
+                    hint = "in major units, as 500 or 12.50; more than 0"
+                    return self.problem(f"{what} must be an amount of money", node, hint=hint)
+                return float(text)
             case keys.Instant():
                 try:
                     return instant_us(text)
@@ -342,6 +349,15 @@ class Reading:
                     return self.problem(f"{what} stands on one line", node)
                 return RawValue(node.text, Place(self.file, node.text_line, node.text_column), bool(node.style))
         raise AssertionError(f"no reading of {shape}")
+
+    def _share(self, node: Scalar, shape: keys.Share, what: str) -> Any:
+        share = share_of(node.text)
+        if share is None:
+            hint = f"write {node.text}% if it is percent" if re.fullmatch(SHARE_PATTERN, f"{node.text}%") else ""
+            return self.problem(f"{what} must be written as 1% or 0.01", node, hint=hint)
+        if share > shape.most:
+            return self.problem(f"{what} is at most {shape.most:.0%}", node, hint=shape.why)
+        return share
 
     def _name(self, node: Scalar, text: SourceText, shape: keys.Name) -> Any:
         pattern = keys.DOTTED_PATTERN if shape.dotted else keys.NAME_PATTERN

@@ -12,6 +12,7 @@ from typing import Any
 from parakh.features.definition import Calendar
 from parakh.project import keys
 from parakh.project.lengths import LENGTH_PATTERN, SIZE_PATTERN
+from parakh.project.values import AMOUNT_PATTERN, SHARE_PATTERN
 
 __all__ = ["schemas", "write_schemas"]
 
@@ -106,6 +107,15 @@ def _schema(shape: keys.Shape) -> dict[str, Any]:
             return {"anyOf": [length, {"enum": words}]} if words else length
         case keys.Size():
             return {"type": "string", "pattern": SIZE_PATTERN}
+        case keys.Share():
+            return {
+                "anyOf": [
+                    {"type": "string", "pattern": SHARE_PATTERN},
+                    {"type": "number", "minimum": 0, "maximum": shape.most},
+                ]
+            }
+        case keys.Amount():
+            return {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": AMOUNT_PATTERN}]}
         case keys.Instant():
             return {"type": "string", "pattern": INSTANT_PATTERN}
         case keys.Expression():

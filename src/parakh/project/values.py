@@ -13,11 +13,13 @@ from parakh.expressions.types import Kind, Type
 from parakh.expressions.values import timestamp_us
 from parakh.rules.definition import Value
 
-__all__ = ["Misread", "RawValue", "instant_us", "read_value"]
+__all__ = ["AMOUNT_PATTERN", "SHARE_PATTERN", "Misread", "RawValue", "instant_us", "read_value", "share_of"]
 
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?")
 _MONEY = re.compile(r"[+-]?(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?")
+SHARE_PATTERN = "^(0|[1-9][0-9]?|100)(\\.[0-9]{1,4})?%$|^0(\\.[0-9]{1,6})?$"
+AMOUNT_PATTERN = "^(0|[1-9][0-9]{0,14})(\\.[0-9]{1,4})?$"
 _NULL = ("null", "~")
 
 
@@ -98,6 +100,17 @@ def _money(text: str, type: Type) -> int | float:
     if Decimal(repr(float(amount))) != amount:
         raise Misread(f"{text!r} has more digits than can be kept", "at most 15 digits where there are decimals")
     return float(amount)
+
+
+def share_of(text: str) -> float | None:
+    """The share that a text stands for; None where it is none.
+
+    >>> share_of("1%"), share_of("0.25%"), share_of("0.01"), share_of("1")
+    (0.01, 0.0025, 0.01, None)
+    """
+    if not re.fullmatch(SHARE_PATTERN, text):
+        return None
+    return float(Decimal(text[:-1]).scaleb(-2) if text.endswith("%") else Decimal(text))
 
 
 def instant_us(text: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from parakh.expressions.types import STRING, Type
 
-__all__ = ["ListEntry", "LookupTable", "Mode", "Outcome", "Rule", "RuleTest", "TableRow", "ValueList"]
+__all__ = ["STOPPING", "ListEntry", "LookupTable", "Mode", "Outcome", "Rule", "RuleTest", "TableRow", "ValueList"]
 
 Value = bool | int | float | str | None
 """A value as a person writes it: money in major units, timestamps as ISO 8601 text."""
@@ -26,6 +26,10 @@ class Outcome(enum.IntEnum):
         return self.name.lower()
 
 
+STOPPING = tuple(outcome for outcome in Outcome if outcome is not Outcome.ALLOW)
+"""The outcomes that stop an event, the least severe first."""
+
+
 class Mode(enum.Enum):
     LIVE = "live"
     SHADOW = "shadow"
@@ -42,7 +46,7 @@ class RuleTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A condition and the outcome that it asks for.
+    """A condition and the outcome that it asks for; without `holdout` what it stops is never let through to learn.
 
     >>> Rule(name="card_testing", event_types=("payment",), when="card.payments_10m >= 6", then=Outcome.BLOCK,
     ...      reason="R101").mode.value
@@ -57,6 +61,7 @@ class Rule:
     text: str = ""  # the reason in words, shown to people; the condition in words where it is empty
     mode: Mode = Mode.LIVE
     override: bool = False
+    holdout: bool = True
     tests: tuple[RuleTest, ...] = ()
     tags: tuple[str, ...] = ()
     owner: str = ""

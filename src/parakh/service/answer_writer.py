@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from parakh.decisions.parts import Part
+from parakh.decisions.policy import HOLDOUT
 from parakh.decisions.record import DecisionSchema, explained
 from parakh.expressions.kernels import kernel
 from parakh.rules.definition import Mode, Outcome
@@ -47,7 +48,7 @@ class AnswerWriter:
             [b'],"rules":{"hit":[', b'],"unknown":[', b'],"shadow":['],
             [_encode(rule.name) for rule in rules],
             [_encode(name) + b":" for name in self.shape.shadow_models],
-            [b'},"flags":%b%b' % (_encode(names), versions) for names in FLAG_SETS],
+            [b'},"flags":%b%b' % (_encode(names), versions) for names in FLAG_SETS[:HOLDOUT]],
         ]  # fmt: skip
         pieces = [piece for group in groups for piece in group]
         self._pieces = np.frombuffer(b"".join(pieces), np.uint8)
@@ -55,6 +56,7 @@ class AnswerWriter:
         self._groups = np.cumsum([0, *map(len, groups)], dtype=np.int64)
         self._most = int(self._pieces.size) + 256
         self._out = np.empty(1 << 12, np.uint8)
+        self._holds_out = any(kind == "holdout" for kind, _ in schema.judge.deciders)
 
     def write(self, part: Part, records: Sequence[bytes]) -> list[bytes]:
         """The answer of each decision of a part, whose encoded records are given too."""
@@ -78,6 +80,10 @@ class AnswerWriter:
             judgement.outcome, judgement.won, judgement.hits, judgement.unknown, part.flags,
             numbers, places, values, reasons, shadows, self._shadows.size,
         )  # fmt: skip
+        if self._holds_out:
+            # They are few, and the kernel knows the flags before this one: they are written otherwise, too.
+            held_out = np.flatnonzero(part.flags & HOLDOUT) + 1
+            bounds[held_out] = -np.abs(bounds[held_out])
         ends = bounds.tolist()
         data = self._out[: abs(ends[-1])].tobytes()
         return [

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from parakh.decisions.policy import FLAG_NAMES
 from parakh.decisions.record import DecisionSchema, Record, feature_values, read_record
 from parakh.expressions.columns import Column
 from parakh.rules.definition import Outcome
@@ -23,8 +24,7 @@ REPLAYED = (b"parakh-replayed", b"true")
 
 _EPOCH = datetime(1970, 1, 1)
 _WORDS = tuple(outcome.word for outcome in Outcome)
-_FLAGS = ((2, "late"), (4, "degraded"), (1, "overflow"))
-FLAG_SETS = tuple(tuple(name for bit, name in _FLAGS if number & bit) for number in range(8))
+FLAG_SETS = tuple(tuple(name for bit, name in FLAG_NAMES if number & bit) for number in range(16))
 """What each value of a record's flags says."""
 _encode = msgspec.json.Encoder().encode
 
@@ -92,7 +92,7 @@ def answer_of(record: Record, shape: Shape, *, features: bool = False) -> bytes:
             ],
             {"hit": record.hits, "unknown": record.unknown, "shadow": record.shadow_hits},
             dict(zip(shape.shadow_models, record.shadow_scores)),
-            FLAG_SETS[record.flags & 7],
+            FLAG_SETS[record.flags & 15],
             {"project": record.project, "models": dict(record.models)},
             feature_values(record, shape.features) if features else msgspec.UNSET,
         )

@@ -79,6 +79,8 @@ class Observer:
         for part in decisions.parts:
             telemetry.batch_decided(part.schema.event_type, part.judgement.outcome)
             telemetry.rules_hit(part.schema.event_type, part.judgement.hits)
+            for outcome, count in part.held_out().items():
+                telemetry.held_out(part.schema.event_type, outcome, count)
             degraded = int(np.count_nonzero(part.flags & DEGRADED))
             if degraded:
                 # An enrichment that is missing was counted when it was asked.

@@ -9,6 +9,7 @@ import msgspec
 
 from parakh.rules.definition import Outcome
 from parakh.service import examples
+from parakh.service.ledger.filters import FLAGS
 from parakh.service.problems import CODES, problem
 from parakh.service.settings import LimitSettings
 
@@ -62,7 +63,10 @@ SCHEMAS: Final[dict[str, Json]] = {
             "score": _NUMBER_OR_NULL | {"description": "The policy's score; null where there is none."},
             "decided_by": _object(
                 "What the outcome comes from.",
-                {"kind": _text("rule, band, fallback or otherwise."), "name": _text("Its name.")},
+                {
+                    "kind": _text("rule, band, fallback, otherwise or holdout."),
+                    "name": _text("Its name; of holdout the outcome that it stands in for."),
+                },
             ),
             "reasons": _list(
                 _object(
@@ -81,7 +85,7 @@ SCHEMAS: Final[dict[str, Json]] = {
                 "additionalProperties": _NUMBER_OR_NULL,
                 "description": "Scores of models that do not decide yet.",
             },
-            "flags": _list({"type": "string", "enum": ["late", "degraded", "overflow"]}, "What to know about it."),
+            "flags": _list({"type": "string", "enum": list(FLAGS)}, "What to know about it."),
             "versions": _object(
                 "What decided.",
                 {
@@ -346,7 +350,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
             _query("to", "Before when.", {"type": "string", "format": "date-time"}),
             _query("by", "Which time those are.", {"type": "string", "enum": ["decided", "event"]}),
             _query("rule", "A rule that hit.", {"type": "string"}),
-            _query("flag", "A flag that is set.", {"type": "string", "enum": ["late", "degraded", "overflow"]}),
+            _query("flag", "A flag that is set.", {"type": "string", "enum": list(FLAGS)}),
             _query("min_score", "The least score.", {"type": "number"}),
             _query("limit", "How many at most.", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
             _query("cursor", "The `next_cursor` of the page before.", {"type": "string"}),

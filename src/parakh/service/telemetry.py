@@ -83,6 +83,7 @@ METRICS = {
     "parakh_log_group_size": "Events in a group that was made durable at once.",
     "parakh_shed_total": "Requests sent away because too many wait.",
     "parakh_degraded_total": "Decisions that had to do without something, by what was missing.",
+    "parakh_held_out_total": "Events that a holdout let through, by event type and the outcome they would have had.",
     "parakh_rule_hits_total": "Rules that hit, by mode.",
     "parakh_snapshot_seconds": "Time that a snapshot took to be written.",
     "parakh_project_info": "The project that decides.",
@@ -110,6 +111,7 @@ class Telemetry:
         self._rules: dict[str, tuple[tuple[str, str], ...]] = {}
         self._decisions: dict[str, list[int]] = {}
         self._events: dict[str, list[int]] = {}
+        self._held_out: dict[str, list[int]] = {}
         self._hits: dict[tuple[str, str], int] = {}
         # What has a closed list begins at zero: of a series that begins at 1 Prometheus sees no increase, and the first
         # mistake would raise no alert.
@@ -152,6 +154,7 @@ class Telemetry:
             self._rules = rules
             self._hits = {key: self._hits.get(key, 0) for key in sorted(series)}
             self._decisions = self._kept(self._decisions, len(OUTCOMES))
+            self._held_out = self._kept(self._held_out, len(OUTCOMES))
             self._events = self._kept(self._events, len(STATUSES))
             kept = {*self._causes, *({OTHER} & self._degraded.keys())}
             self._degraded = {key: self._degraded.get(key, 0) for key in sorted(kept)}
@@ -224,6 +227,13 @@ class Telemetry:
             if index < len(rules):
                 self._hits[rules[index]] += count
 
+    def held_out(self, event_type: str, outcome: str, count: int) -> None:
+        """Count events that a holdout let through which would have had this outcome."""
+        of_type = self._held_out.get(event_type)
+        if of_type is None:
+            of_type = self._held_out.setdefault(OTHER, [0] * len(OUTCOMES))
+        of_type[OUTCOMES.index(outcome)] += count
+
     def request_done(self, route: int, seconds: float) -> None:
         """Count an answered request by the index of its route."""
         histogram = self._requests[route]
@@ -286,6 +296,7 @@ class Telemetry:
     def _counters(self) -> Iterator[Metric]:
         yield _counter("parakh_decisions_total", ("event_type", "outcome"), _cells(self._decisions, OUTCOMES))
         yield _counter("parakh_events_total", ("event_type", "status"), _cells(self._events, STATUSES))
+        yield _counter("parakh_held_out_total", ("event_type", "outcome"), _stopping(self._held_out))
         yield _counter("parakh_rule_hits_total", ("rule", "mode"), self._hits.items())
         yield _counter("parakh_refused_total", ("reason",), _singles(self._refused))
         yield _counter("parakh_degraded_total", ("reason",), _singles(self._degraded))
@@ -407,6 +418,11 @@ def _cells(counts: Mapping[str, list[int]], columns: tuple[str, ...]) -> _Series
     for name, row in list(counts.items()):
         for column, count in zip(columns, row, strict=True):
             yield (name, column), count
+
+
+def _stopping(counts: Mapping[str, list[int]]) -> _Series:
+    """The cells of the outcomes that stop: no other is held out."""
+    return [cell for cell in _cells(counts, OUTCOMES) if cell[0][1] != Outcome.ALLOW.word]
 
 
 def _singles(counts: Mapping[str, int]) -> _Series:

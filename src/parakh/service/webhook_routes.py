@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from parakh.decisions.hosts import HostError
 from parakh.service.deliveries import DEAD, DELIVERED, PENDING, Shown
+from parakh.service.ledger.filters import FLAGS
 from parakh.service.outbox import Outbox
 from parakh.service.problems import Problem, problem
 from parakh.service.webhooks import LONGEST_NAME, MOST_NAMES, WebhookError, iso
@@ -240,7 +241,7 @@ _FILTER: Final = {
         "outcomes": {"type": "array", "items": {"enum": ["allow", "challenge", "review", "block"]}},
         "rules": _NAMES,
         "min_score": {"type": ["number", "null"]},
-        "flags": {"type": "array", "items": {"enum": ["late", "degraded", "overflow"]}},
+        "flags": {"type": "array", "items": {"enum": list(FLAGS)}},
     },
 }
 _MADE: Final = {

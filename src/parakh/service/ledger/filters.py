@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from parakh.decisions.policy import FLAG_NAMES
 from parakh.errors import ParakhError
 from parakh.events.convert import convert
 from parakh.events.reasons import Refused
@@ -30,7 +31,7 @@ USUAL_ITEMS: Final = 50
 MOST_PARTS: Final = 6
 _LONGEST = 4_000
 _SHOWN_NAME = 40
-FLAGS: Final = {"late": 2, "degraded": 4, "overflow": 1}
+FLAGS: Final = {name: bit for bit, name in FLAG_NAMES}
 """Bits of a record's flags."""
 
 _OUTCOMES = {outcome.word: int(outcome) for outcome in Outcome}
