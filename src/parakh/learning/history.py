@@ -7,8 +7,8 @@ by the rule that training sets follow.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +19,15 @@ from parakh.decisions.definition import DAY_US, ProjectLike
 from parakh.decisions.plan import TypePlan
 from parakh.decisions.policy import HOLDOUT
 from parakh.decisions.replay import Progress, Summary
-from parakh.decisions.scorecard import amount_field
 from parakh.errors import InputError
+from parakh.events.definition import amount_field
 from parakh.events.merge import LogBatch
 from parakh.expressions.hints import closest
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD, Kind
 from parakh.learning.columns import Input, arrow_array, inputs_of
 from parakh.learning.dataset import target_of
-from parakh.learning.gathering import Gathering, Span
+from parakh.learning.gathering import Gathering, Span, arrow_rows
 from parakh.learning.past import Past
 from parakh.rules.definition import Rule
 
@@ -88,6 +88,24 @@ class History:
     def held_out(self) -> NDArray[np.bool_]:
         """Let through as one of the policy's holdout."""
         return (self.flags & HOLDOUT) != 0
+
+    def take(self, rows: NDArray[np.int64]) -> History:
+        """The history of some of its events, in the order given."""
+        number = arrow_rows(rows)
+        taken: dict[str, Any] = {
+            "ids": self.ids.take(number),
+            "bands": self.bands[:, rows] if self.bands.size else self.bands,
+        }
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray) and item.name != "bands" and value.size:
+                taken[item.name] = value[rows]
+        taken["scores"] = {name: scores[rows] for name, scores in self.scores.items()}
+        taken["inputs"] = {
+            name: values[rows] if isinstance(values, np.ndarray) else values.take(number)
+            for name, values in self.inputs.items()
+        }
+        return replace(self, **taken)
 
     def hit(self, rule: int) -> NDArray[np.bool_]:
         """Where the rule of this number hit, in shadow too."""
