@@ -17,15 +17,24 @@ __all__ = ["figure", "kind_chart", "legend", "outcome_chart", "score_chart", "ta
 _STOPPED = OUTCOMES[1:]
 
 
-def figure(title: str, description: str, drawing: Markup, numbers: Markup, *, key: Markup | None = None) -> Markup:
-    """A drawing under its title, with its key and its numbers."""
+def figure(
+    title: str,
+    description: str,
+    drawing: Markup,
+    numbers: Markup,
+    *,
+    key: Markup | None = None,
+    plotted: bool = False,
+) -> Markup:
+    """A drawing under its title, with its key and its numbers, where it has any."""
+    below = element("details", element("summary", "Numbers"), element("div", numbers, class_="scroll"))
     return element(
         "figure",
         element("figcaption", element("strong", title), element("span", description, class_="note")),
         key or Markup(""),
         drawing,
-        element("details", element("summary", "Numbers"), element("div", numbers, class_="scroll")),
-        class_="chart",
+        below if numbers else Markup(""),
+        class_="chart plotted" if plotted else "chart",
     )
 
 

@@ -2,83 +2,40 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 from parakh.cli.report.charts import kind_chart, legend, outcome_chart, score_chart, table
-from parakh.cli.report.data import Change, Figure, Report, RuleLine
+from parakh.cli.report.data import Change, Report, RuleLine
+from parakh.cli.report.document import Section, document, headline, write_page
 from parakh.cli.report.html import Markup, element, join
 from parakh.cli.report.stories import story
 from parakh.cli.words import money, percent, plural, short_money, thousands
 
 __all__ = ["render", "write"]
 
-# No script runs and nothing is fetched, whatever stands in the data.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-
 
 def write(report: Report, path: Path) -> None:
     """Write the page; an old one is replaced at once, never half."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(render(report), encoding="utf-8")
-    temporary.replace(path)
+    write_page(path, render(report))
 
 
 def render(report: Report) -> str:
     """The whole page as text. The same report gives the same page."""
-    style = Markup(files("parakh.cli.report").joinpath("style.css").read_text("utf-8"))
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{report.title} · Parakh"),
-        element("style", style),
-    )
     sections = [
-        _section("Outcomes", "What was not allowed, over time", *_outcomes(report)),
-        _section("Fraud", "What was caught and what passed, by kind", *_kinds(report)),
-        _section("Scores", "How well the model tells them apart", *map(score_chart, report.scores)),
-        _section("Rules", "How often each hit, and how often it was right", *_rules(report)),
-        _section("Decisions", "Three of them at length, with what the windows held", *map(story, report.stories)),
-        _section("A change", report.change.title, *_change(report.change, report.currency)) if report.change else "",
+        Section("Outcomes", "What was not allowed, over time", _outcomes(report)),
+        Section("Fraud", "What was caught and what passed, by kind", _kinds(report)),
+        Section("Scores", "How well the model tells them apart", [score_chart(scores) for scores in report.scores]),
+        Section("Rules", "How often each hit, and how often it was right", _rules(report)),
+        Section("Decisions", "Three of them at length, with what the windows held", [story(s) for s in report.stories]),
     ]
-    header = element(
-        "header",
-        element("p", element("span", "परख", lang="hi"), " Parakh", class_="brand"),
-        element("h1", report.title),
-        element("p", report.subtitle, class_="lead"),
-        _figures(report.figures),
-        class_="top",
-    )
-    foot = element("dl", *(element("div", element("dt", n), element("dd", v)) for n, v in report.facts), class_="facts")
-    body = element("body", header, element("main", *sections), element("footer", foot))
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
-
-
-def _section(title: str, lead: str, *parts: Markup) -> Markup:
-    if not parts:
-        return Markup("")
-    heading = element("h2", title)
-    return element("section", element("div", heading, element("p", lead, class_="lead"), class_="heading"), *parts)
-
-
-def _figures(figures: tuple[Figure, ...]) -> Markup:
-    if not figures:
-        return Markup("")
-    return element(
-        "dl",
-        *(
-            element(
-                "div",
-                element("dt", item.label),
-                element("dd", item.value, class_=item.tone or None),
-                element("dd", item.note, class_="note") if item.note else Markup(""),
-            )
-            for item in figures
-        ),
-        class_="figures",
+    if report.change:
+        sections.append(Section("A change", report.change.title, _change(report.change, report.currency)))
+    return document(
+        title=report.title,
+        subtitle=report.subtitle,
+        figures=report.figures,
+        sections=sections,
+        facts=report.facts,
     )
 
 
@@ -149,7 +106,7 @@ def _change(change: Change, currency: str) -> list[Markup]:
         moves = element("p", "No outcome changed.", class_="note")
     return [
         edit,
-        _figures(change.figures),
+        headline(change.figures),
         _before_after(change, currency),
         element("h3", "Outcomes that changed"),
         moves,
