@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from parakh.cli.console import Console, bold, clean, dim, green, yellow
-from parakh.cli.loading import await_kernels, load_project, named_sources, warm_kernels
-from parakh.cli.options import LENGTH_OF_TIME, event_options
+from parakh.cli.loading import await_kernels, given_past, load_project, warm_kernels
+from parakh.cli.options import LENGTH_OF_TIME, MOMENT, past_options
 from parakh.cli.progress import Bar
 from parakh.cli.replay import show_progress
 from parakh.cli.words import plural, thousands
@@ -19,22 +20,6 @@ from parakh.cli.words import plural, thousands
 __all__ = ["command"]
 
 _WEEK_US = 7 * 86_400_000_000
-
-
-class _Moment(click.ParamType):  # type: ignore[type-arg]
-    """A time in ISO 8601, UTC unless it names an offset; microseconds."""
-
-    name = "time"
-
-    def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        from parakh.expressions.values import timestamp_us
-
-        microseconds = timestamp_us(str(value))
-        if microseconds is None:
-            self.fail(f"{value!r} is not a time; write 2025-01-31 or 2025-01-31T18:30:00Z", parameter, context)
-        return microseconds
 
 
 class _Share(click.ParamType):  # type: ignore[type-arg]
@@ -52,30 +37,28 @@ class _Share(click.ParamType):  # type: ignore[type-arg]
         return share
 
 
-_MOMENT = _Moment()
-
-
 @click.command(
     short_help="A training set from past events, with features exactly as live.",
     epilog="\b\nExamples\n  parakh dataset shop --events payment.ndjson --labels labels.ndjson --out training\n"
     "  parakh dataset shop --events payment=2025.csv.gz --events login=logins.parquet --for payment \\\n"
-    "      --labels labels.ndjson --test-from 2025-06-01 --sample 10% --out training\n\n"
+    "      --labels labels.ndjson --test-from 2025-06-01 --sample 10% --out training\n"
+    "  parakh dataset shop --data /var/lib/parakh --known-by 2025-06-01 --out training\n\n"
     "Written are data.parquet, card.json and card.md; the same input gives the same bytes.",
 )
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@event_options()
+@past_options()
 @click.option("--for", "event_type", metavar="TYPE", help="Of which event type; where several have the label.")
 @click.option("--label", default="fraud", show_default=True, help="The label to learn: one that is true or false.")
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A new folder.")
-@click.option("--from", "from_us", type=_MOMENT, metavar="TIME", help="Events from this time on.")
-@click.option("--to", "to_us", type=_MOMENT, metavar="TIME", help="Events before this time.")
+@click.option("--from", "from_us", type=MOMENT, metavar="TIME", help="Events from this time on.")
+@click.option("--to", "to_us", type=MOMENT, metavar="TIME", help="Events before this time.")
 @click.option(
     "--known-by",
-    type=_MOMENT,
+    type=MOMENT,
     metavar="TIME",
     help="The cut-off: nothing that came later counts. The time of the last event, unless said.",
 )
-@click.option("--test-from", type=_MOMENT, metavar="TIME", help="Events from this time on are for testing.")
+@click.option("--test-from", type=MOMENT, metavar="TIME", help="Events from this time on are for testing.")
 @click.option("--gap", type=LENGTH_OF_TIME, metavar="LENGTH", help="Between training and test (7d).")
 @click.option("--sample", type=_Share(), metavar="SHARE", default="100%", help="Of events not positive, keep 10%.")
 @click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Which of them.")
@@ -85,6 +68,7 @@ def command(
     events: tuple[str, ...],
     labels: str | None,
     label_delay: int | None,
+    data: Path | None,
     event_type: str | None,
     label: str,
     out: Path,
@@ -104,7 +88,9 @@ def command(
     """
     errors = Console.stderr()
     loaded = load_project(project)
-    sources = named_sources(loaded, events)
+    delay = _WEEK_US if label_delay is None else label_delay
+    quarantine = Path(f"{out}.quarantine.ndjson")
+    past = given_past(loaded, events, labels, label_delay, data, quarantine=quarantine)
     if gap is not None and test_from is None:
         raise click.BadParameter("there is a gap only before a test: say --test-from too", param_hint="--gap")
     if from_us is not None and to_us is not None and from_us >= to_us:
@@ -114,18 +100,18 @@ def command(
     from parakh.learning.dataset import Choice, make_dataset, target_of
     from parakh.learning.past import Files
 
-    target = target_of(loaded.definitions, [source.event_type for source in sources], event_type, label)
-    delay = _WEEK_US if label_delay is None else label_delay
-    if labels is None:
+    target = target_of(loaded.definitions, past.event_types, event_type, label)
+    if isinstance(past, Files) and labels is None:
         if not any(item.name == label and item.source is not None for item in target.labels):
             raise click.BadParameter(
                 f"nothing says what became of the events: name a file of labels, or say under `labels` of event "
                 f"{target.name} in which column {label} stands (`from:`)",
                 param_hint="--labels",
             )
-        label_delay = delay
+        past = replace(past, label_delay_us=delay)
     expect_room(out)
-    for name in [source.path for source in sources] + ([labels] if labels else []):
+    inputs = [source.path for source in past.sources] if isinstance(past, Files) else []
+    for name in inputs + ([labels] if labels else []):
         if any((out / file).exists() and Path(name).exists() and Path(name).samefile(out / file) for file in FILES):
             raise click.BadParameter(f"{name} is an input: it would be overwritten", param_hint="--out")
     await_kernels(warming, errors)
@@ -141,14 +127,8 @@ def command(
         sample=sample,
         seed=seed,
     )
-    quarantine = Path(f"{out}.quarantine.ndjson")
     with Bar(errors, "replaying") as bar:
-        dataset = make_dataset(
-            loaded,
-            Files(sources=tuple(sources), labels=labels, label_delay_us=label_delay, quarantine=quarantine),
-            choice,
-            on_progress=lambda progress: show_progress(bar, progress),
-        )
+        dataset = make_dataset(loaded, past, choice, on_progress=lambda progress: show_progress(bar, progress))
     card = write_dataset(dataset, loaded, out)
     console = Console.stdout()
     if as_json:
@@ -157,7 +137,8 @@ def command(
         _show(card, out, console)
     quarantined = sum(dataset.replayed.quarantined.values())
     if quarantined:
-        errors.print(f"{yellow('quarantined')} {plural(quarantined, 'event')}: {clean(str(quarantine))}")
+        where = clean(str(quarantine)) if data is None else "as this project takes events, not as the service did"
+        errors.print(f"{yellow('quarantined')} {plural(quarantined, 'event')}: {where}")
     return 0
 
 

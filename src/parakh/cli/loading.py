@@ -17,9 +17,18 @@ from parakh.errors import ProjectError
 
 if TYPE_CHECKING:
     from parakh.decisions.replay import Source
+    from parakh.learning.past import Past
     from parakh.project.project import Project
 
-__all__ = ["await_kernels", "expect_label_columns", "load_project", "named_sources", "project_argument", "warm_kernels"]
+__all__ = [
+    "await_kernels",
+    "expect_label_columns",
+    "given_past",
+    "load_project",
+    "named_sources",
+    "project_argument",
+    "warm_kernels",
+]
 
 project_argument = click.argument(
     "project", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".", required=False
@@ -44,10 +53,45 @@ def named_sources(project: Project, arguments: Sequence[str]) -> list[Source]:
     """Event files as they were given: FILE where the type is clear, TYPE=FILE else.
 
     The type is clear where the project has one event type, or where the file is named after one (`payment.ndjson.gz`).
+    A folder stands for the files in it, in order of their paths; one that has a file or folder named after each event
+    type, for all of these.
     """
     from parakh.decisions.replay import Source
+    from parakh.events.sources import files_in
 
-    return [Source(*_named(project, argument)) for argument in arguments]
+    found = []
+    for event_type, path in (named for argument in arguments for named in _named(project, argument)):
+        files = files_in(path) if path != "-" and Path(path).is_dir() else [path]
+        found += [Source(event_type, file) for file in files]
+    return found
+
+
+def given_past(
+    project: Project,
+    events: Sequence[str],
+    labels: str | None,
+    label_delay: int | None,
+    data: Path | None,
+    *,
+    quarantine: Path | None = None,
+) -> Past:
+    """The past that `past_options` name: files of events, or the log of a service."""
+    from parakh.learning.log_past import ServiceLog
+    from parakh.learning.past import Files
+
+    if data is not None:
+        for given, option in ((events, "--events"), (labels, "--labels")):
+            if given:
+                raise click.BadParameter(
+                    "events and labels come from --data, or from files: say one", param_hint=option
+                )
+        return ServiceLog(data)
+    if not events:
+        raise click.UsageError(
+            "where do the events come from? Name their files (--events) or a service's data (--data)"
+        )
+    sources = tuple(named_sources(project, events))
+    return Files(sources=sources, labels=labels, label_delay_us=label_delay, quarantine=quarantine)
 
 
 def expect_label_columns(project: Project, sources: Sequence[Source], label_delay: int | None) -> None:
@@ -66,28 +110,29 @@ def expect_label_columns(project: Project, sources: Sequence[Source], label_dela
     raise click.BadParameter(f"no label is read from these events{hint}", param_hint="--label-delay")
 
 
-def _named(project: Project, argument: str) -> tuple[str, str]:
+def _named(project: Project, argument: str) -> list[tuple[str, str]]:
+    """An event type and its file or folder; several where a folder has one for each of several types."""
     types = [event.name for event in project.definitions.events]
     before, equals, after = argument.partition("=")
     if equals and before in types:
         if not after:
             raise click.BadParameter(f"{argument!r} names no file after {before}=", param_hint="--events")
-        return before, after
+        return [(before, after)]
     if equals and not Path(argument).exists():
         close = _close(before, types)
         raise click.BadParameter(
             f"{before!r} is not an event type of this project; {close or 'they are ' + ', '.join(types)}",
             param_hint="--events",
         )
-    if argument != "-" and Path(argument).is_dir():
-        found = _files_of(Path(argument), types)
-        hint = f"; name its files: {' '.join(f'--events {path}' for path in found)}" if found else ""
-        raise click.BadParameter(f"{argument} is a folder, not a file of events{hint}", param_hint="--events")
+    name = Path(argument).resolve().name if argument != "-" else argument
+    is_folder = argument != "-" and Path(argument).is_dir()
+    if is_folder and name not in types and (within := _by_type(Path(argument), types)):
+        return within
     if len(types) == 1:
-        return types[0], argument
-    stem = Path(argument).name.split(".")[0]
+        return [(types[0], argument)]
+    stem = name.split(".")[0]
     if stem in types:
-        return stem, argument
+        return [(stem, argument)]
     if argument != "-" and not Path(argument).exists():
         raise click.BadParameter(f"{argument}: there is no such file", param_hint="--events")
     raise click.BadParameter(
@@ -96,8 +141,14 @@ def _named(project: Project, argument: str) -> tuple[str, str]:
     )
 
 
-def _files_of(folder: Path, types: Sequence[str]) -> list[Path]:
-    return [path for name in types for path in sorted(folder.glob(f"{name}.*")) if path.is_file()]
+def _by_type(folder: Path, types: Sequence[str]) -> list[tuple[str, str]]:
+    """What in a folder is named after event types: files and folders."""
+    return [
+        (name, str(path))
+        for name in types
+        for path in sorted([*folder.glob(name), *folder.glob(f"{name}.*")])
+        if path.is_dir() or path.is_file()
+    ]
 
 
 def _close(name: str, names: Sequence[str]) -> str:

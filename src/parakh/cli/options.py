@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import click
 
-__all__ = ["LENGTH_OF_TIME", "data_folder", "event_options"]
+__all__ = ["LENGTH_OF_TIME", "MOMENT", "data_folder", "event_options", "past_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -29,7 +29,24 @@ class _LengthOfTime(click.ParamType):  # type: ignore[type-arg]
         return microseconds
 
 
+class _Moment(click.ParamType):  # type: ignore[type-arg]
+    """A time in ISO 8601, UTC unless it names an offset; microseconds."""
+
+    name = "time"
+
+    def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        from parakh.expressions.values import timestamp_us
+
+        microseconds = timestamp_us(str(value))
+        if microseconds is None:
+            self.fail(f"{value!r} is not a time; write 2025-01-31 or 2025-01-31T18:30:00Z", parameter, context)
+        return microseconds
+
+
 LENGTH_OF_TIME = _LengthOfTime()
+MOMENT = _Moment()
 
 
 def data_folder(*, exists: bool) -> Callable[[_Command], _Command]:
@@ -38,14 +55,18 @@ def data_folder(*, exists: bool) -> Callable[[_Command], _Command]:
     """
 
     def found(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
-        folder = value / ".parakh" if (value / "parakh.toml").is_file() else value
-        if exists and not folder.is_dir():
-            raise click.BadParameter(
-                f"{value} is a project that was not served yet: there is no {folder}", context, parameter
-            )
-        return folder
+        return _data_of(context, parameter, value, exists=exists)
 
     return click.argument("data", type=click.Path(exists=exists, file_okay=False, path_type=Path), callback=found)
+
+
+def _data_of(context: click.Context, parameter: click.Parameter, value: Path, *, exists: bool) -> Path:
+    folder = value / ".parakh" if (value / "parakh.toml").is_file() else value
+    if exists and not folder.is_dir():
+        raise click.BadParameter(
+            f"{value} is a project that was not served yet: there is no {folder}", context, parameter
+        )
+    return folder
 
 
 def event_options(*, required: bool = True) -> Callable[[_Command], _Command]:
@@ -64,7 +85,7 @@ def event_options(*, required: bool = True) -> Callable[[_Command], _Command]:
             required=required,
             multiple=True,
             metavar="[TYPE=]FILE",
-            help="Events: NDJSON or CSV (also .gz), Parquet, or - for NDJSON on stdin. Repeat for more.",
+            help="Events: NDJSON, CSV (also .gz), Parquet, a folder of them, or - for NDJSON on stdin. Repeatable.",
         ),
     )
 
@@ -74,3 +95,19 @@ def event_options(*, required: bool = True) -> Callable[[_Command], _Command]:
         return command
 
     return add
+
+
+def past_options() -> Callable[[_Command], _Command]:
+    """Add --events, --labels, --label-delay and --data to a command: see `parakh.cli.loading.given_past`."""
+
+    def found(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+        return None if value is None else _data_of(context, parameter, value, exists=True)
+
+    of_service = click.option(
+        "--data",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        callback=found,
+        metavar="DIR",
+        help="Events and labels from the log of a service (which may run) or a backup, instead of files.",
+    )
+    return lambda command: event_options(required=False)(of_service(command))

@@ -82,6 +82,11 @@ def command(
         show_summary(summary, console)
         if out != "-":
             console.print("", f"{green('wrote')} {bold(clean(out))}: {plural(summary.decided, 'decision')}")
+    for step in summary.steps_back:
+        errors.print(
+            f"{yellow('warning')} {clean(step.file)} begins before the end of {clean(step.before)}, by more than the "
+            "lateness: those of its events are late and have no features"
+        )
     quarantined = sum(summary.quarantined.values())
     if quarantined:
         errors.print(f"{yellow('quarantined')} {plural(quarantined, 'event')}: {clean(str(quarantine))}")

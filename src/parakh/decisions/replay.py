@@ -53,7 +53,8 @@ class Summary:
 
     `outcomes` counts by event type and outcome, and `held_out` what a policy's holdout let through of them, by the
     outcome that it would have had; `judged` compares with the labels, where there are any. `labels` counts labels:
-    applied, waiting for an event that did not come, quarantined.
+    applied, waiting for an event that did not come, quarantined. `steps_back` are files that begin more than the
+    lateness before the end of what was read before them: such events are late.
     """
 
     received: int
@@ -170,6 +171,7 @@ class Replay:
             quarantine_unknown(self._label_file, engine.labelling.forsaken, self._quarantine)
         counts = engine.counts
         counts.check()
+        lateness_us = engine.plan.definitions.settings.lateness_us
         quarantined = dict(counts.quarantined.most_common())
         return Summary(
             received=counts.received,
@@ -187,6 +189,7 @@ class Replay:
                 "quarantined": refused_labels + engine.labelling.given_up,
             },
             held_out={event_type: dict(counted) for event_type, counted in held_out.items()},
+            steps_back=tuple(step for step in merger.steps_back if step.by_us > lateness_us),
         )
 
     def _open(self, event_type: str, paths: list[str]) -> Stream:

@@ -48,7 +48,7 @@ from parakh.events.sources import Source
 from parakh.expressions.strings import copy_spans
 from parakh.expressions.types import NULL_WORD
 
-__all__ = ["LABEL", "EventPart", "LogBatch", "Merger", "Stream", "quarantine_part"]
+__all__ = ["LABEL", "EventPart", "LogBatch", "Merger", "StepBack", "Stream", "quarantine_part"]
 
 _STAGE_ROWS = 8_192
 _FIRST = NULL_WORD
@@ -62,6 +62,15 @@ class Stream:
     type_index: int
     decoder: Decoder
     source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class StepBack:
+    """A file whose first event is `by_us` older than what came before it in its stream, which ends with `before`."""
+
+    file: str
+    before: str
+    by_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +197,9 @@ class Merger:
         self._heap = np.empty((64, WAITING), np.int64)
         self._counters = np.zeros(COUNTERS, np.int64)
         self._broken: InputError | None = None
+        self._files = [""] * len(streams)
+        self.steps_back: list[StepBack] = []
+        """Files that begin before what was read of their stream ends, so far."""
 
     @property
     def read_bytes(self) -> int:
@@ -255,6 +267,7 @@ class Merger:
         stage_words = np.empty((slots, stop - start), np.int64)
         decoded = chunk.decode(decoder, start, stop, stage_words, 0)
         self._stages[number] = _Stage(chunk, start, stage_words, decoded)
+        self._see_file(number, chunk.file, decoded)
         count = stop - start
         keys = self._keys[number]
         np.maximum.accumulate(decoded.times, out=keys[0, :count])
@@ -272,6 +285,16 @@ class Merger:
         for place in range(len(self._label_items[number]), self._most_labels):
             keys[4 + 2 * place, :count] = -1
         self._stops[number] = count
+
+    def _see_file(self, number: int, file: str, decoded: Decoded) -> None:
+        """Note where a stream goes on with a file that is older than what it had."""
+        before, self._files[number] = self._files[number], file
+        if before in ("", file):
+            return
+        readable = np.flatnonzero(decoded.problem == 0)
+        by_us = int(self._clocks[number] - decoded.times[readable[0]]) if readable.size else 0
+        if by_us > 0:
+            self.steps_back.append(StepBack(file, before, by_us))
 
     def _reserve(self, more: int) -> None:
         needed = int(self._counters[SIZE]) + more

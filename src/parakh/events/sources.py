@@ -7,6 +7,7 @@ that says what to do; a line that is no event is left to decoding, which quarant
 from __future__ import annotations
 
 import difflib
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,12 +19,14 @@ from parakh.events.chunks import Chunk, ObjectRows, TableRows
 from parakh.events.readers import JSON_ARRAY, LONGEST_LINE, NO_EVENTS, Columns, csv_rows, json_lines, missing_column
 from parakh.events.streams import STANDARD_INPUT, open_blocks
 
-__all__ = ["FORMATS", "LONGEST_LINE", "Columns", "Source", "memory_source", "open_source"]
+__all__ = ["FORMATS", "LONGEST_LINE", "Columns", "Source", "files_in", "memory_source", "open_source"]
 
 FORMATS = ("ndjson", "csv", "parquet")
 _BLOCK = 1 << 20
 _BATCH_ROWS = 1 << 16
 _BOM = b"\xef\xbb\xbf"
+_ENDINGS = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv", ".parquet": "parquet"}
+_NUMBERED = re.compile(r"([^0-9]*)([0-9]*)", re.ASCII)
 
 
 class Source:
@@ -62,6 +65,25 @@ def open_source(paths: str | Path | Sequence[str | Path], columns: Columns, *, f
     source = Source(iter(()), ", ".join(names), total)
     source._chunks = _chunks(source, list(zip(names, formats)), columns)
     return source
+
+
+def files_in(folder: str | Path) -> list[str]:
+    """The files of events in a folder and in those within it (`date=2026-01-01/part-0.parquet`), in order of their
+    paths, numbers in them by size. Files without a known ending, and what begins with . or _, are passed over.
+
+    Raises InputError where there is none.
+    """
+    root = Path(folder)
+    found = [
+        path
+        for path in root.rglob("*")
+        if _by_name(path) is not None
+        and path.is_file()
+        and not any(part[0] in "._" for part in path.relative_to(root).parts)
+    ]
+    if not found:
+        raise InputError(f"{folder} holds no file of events: none ends in {', '.join(_ENDINGS)}, or in those and .gz")
+    return [str(path) for path in sorted(found, key=lambda path: _in_order(path.relative_to(root)))]
 
 
 def memory_source(events: Any, name: str = "events", columns: Columns | None = None) -> Source:
@@ -152,8 +174,12 @@ def _by_name(path: Path) -> str | None:
     endings = [ending.lower() for ending in path.suffixes]
     if endings and endings[-1] == ".gz":
         endings.pop()
-    known = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv", ".parquet": "parquet"}
-    return known.get(endings[-1]) if endings else None
+    return _ENDINGS.get(endings[-1]) if endings else None
+
+
+def _in_order(path: Path) -> list[tuple[list[tuple[str, int]], str]]:
+    """What sorts a path: part-2 before part-10."""
+    return [([(text, int(digits or -1)) for text, digits in _NUMBERED.findall(part)], part) for part in path.parts]
 
 
 def _near(path: Path) -> str:

@@ -27,6 +27,7 @@ __all__ = ["FILES", "expect_room", "write_dataset"]
 
 FILES = ("data.parquet", "card.json", "card.md")
 _ROW_GROUP = 65_536
+_STEPS_SHOWN = 3
 _PRESUMED = (
     "Labels are as they were known by the cut-off. A matured event about which nothing was known counts as good "
     "(label false, label_known_at NULL); an immature one has no label."
@@ -129,7 +130,20 @@ def _warnings(dataset: Dataset) -> list[str]:
             f"{counted.learned_late:,} positives of train became known only after the test began; "
             "label_known_at says which, an earlier --known-by or a longer --gap leaves them out"
         )
+    steps = dataset.replayed.steps_back
+    for step in steps[:_STEPS_SHOWN]:
+        found.append(
+            f"{_short(step.file)} begins {step.by_us / DAY_US:,.1f} days before the end of what was read before it "
+            f"({_short(step.before)}): those of its events are late and have no features"
+        )
+    if len(steps) > _STEPS_SHOWN:
+        found.append(f"so do others ({len(steps) - _STEPS_SHOWN:,}); is the order of the files that of their times?")
     return found
+
+
+def _short(file: str) -> str:
+    """A file by its name and its folder's, as lakes have them; not where on the machine it lies."""
+    return "/".join(Path(file).parts[-2:])
 
 
 def _column(name: str, column: pa.ChunkedArray, role: str, type: str) -> dict[str, Any]:

@@ -195,6 +195,7 @@ class _Replaying:
         engine, counts = self.engine, self.engine.counts
         scorecard = Scorecard(engine.plan.definitions.events)
         outcomes: dict[str, dict[str, int]] = {}
+        held_out: dict[str, Counter[str]] = {}
         decided = 0
         with self._reading:
             for batch in self._batches():
@@ -205,6 +206,9 @@ class _Replaying:
                     row = outcomes.setdefault(event_type, dict.fromkeys(tally, 0))
                     for outcome, count in tally.items():
                         row[outcome] += count
+                for part in decisions.parts:
+                    if let_through := part.held_out():
+                        held_out.setdefault(part.schema.event_type, Counter()).update(let_through)
                 self._score(scorecard, batch, decisions)
                 if on_entries is not None:
                     on_entries(batch, decisions)
@@ -228,6 +232,7 @@ class _Replaying:
                 "waiting": len(engine.labelling),
                 "quarantined": self._refused_labels + engine.labelling.given_up,
             },
+            held_out={event_type: dict(counted) for event_type, counted in held_out.items()},
         )
 
     def _batches(self) -> Iterator[LogBatch]:

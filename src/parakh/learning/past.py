@@ -15,6 +15,8 @@ from parakh.events.merge import LogBatch
 
 __all__ = ["Files", "Past", "Replaying"]
 
+_FEW = 10
+
 
 class Replaying(Protocol):
     """A replay that is ready to run; the engine's `words` hold a batch's columns while `on_entries` looks at it."""
@@ -78,4 +80,11 @@ class Files:
         )
 
     def described(self) -> list[dict[str, Any]]:
-        return [{"event_type": source.event_type, "file": Path(source.path).name} for source in self.sources]
+        by_type: dict[str, list[str]] = {}
+        for source in self.sources:
+            by_type.setdefault(source.event_type, []).append(Path(source.path).name)
+        return [
+            {"event_type": event_type, "file": name}
+            for event_type, names in by_type.items()
+            for name in (names if len(names) <= _FEW else [f"{len(names):,} files, {names[0]} to {names[-1]}"])
+        ]
