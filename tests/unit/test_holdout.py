@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
@@ -16,6 +17,7 @@ from oracle.decisions import is_taken
 from parakh.decisions.decisions import Decisions
 from parakh.decisions.definition import Definitions, Holdout, Policy, Settings
 from parakh.decisions.engine import Engine
+from parakh.decisions.policy import HOLDOUT
 from parakh.decisions.replay import Replay, Source
 from parakh.decisions.stored import stored_definitions
 from parakh.errors import ProjectError
@@ -28,7 +30,9 @@ from parakh.project.schemas import schemas
 from parakh.rules.definition import Outcome, Rule
 from parakh.service.answer_writer import AnswerWriter
 from parakh.service.answers import Shape, decided_answer
+from parakh.service.ledger.filters import FLAGS, LedgerFilter
 from parakh.service.telemetry import Telemetry
+from parakh.service.webhooks import read_request
 
 EVENT = """event: payment
 id: id
@@ -251,7 +255,7 @@ def test_a_larger_share_holds_out_the_same_and_more(many: bytes, tmp_path: Path)
         {
             key
             for part in Engine(project(tmp_path / share, f"holdout: {share}%")).decide(many).parts
-            for key in part.id_lo[part.flags & 8 != 0].tolist()
+            for key in part.id_lo[part.flags & HOLDOUT != 0].tolist()
         }
         for share in ("1", "2", "10")
     ]
@@ -352,6 +356,16 @@ def test_the_answer_of_a_batch_is_that_of_each_record(tmp_path: Path) -> None:
     held = [text for text in told if b'"flags":["held_out"]' in text]
     assert len(held) == np.count_nonzero(part.flags)
     assert all(b'"decided_by":{"kind":"holdout","name":' in text and b'"outcome":"allow"' in text for text in held)
+
+
+def test_a_webhook_and_the_ledger_are_asked_for_them_by_their_flag(tmp_path: Path) -> None:
+    subscription = {"url": "https://hooks.example.com/", "filter": {"flags": ["held_out"]}}
+    wanted = read_request(json.dumps(subscription).encode(), [], public=True).filter
+    decisions = Engine(project(tmp_path, "holdout: 20%")).decide(events(600))
+    found = {item.event_id for item in decisions if wanted.matches(item.record())}
+    assert found == held_out(decisions) != set()
+    assert FLAGS["held_out"] == HOLDOUT
+    assert LedgerFilter.of({"flag": "held_out"}).flag == "held_out"
 
 
 def test_a_replay_counts_them(tmp_path: Path) -> None:

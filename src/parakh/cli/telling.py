@@ -132,10 +132,10 @@ class Teller:
             if rule.name in decision.rules:
                 reasons.append((rule.reason or rule.name, rule.text or words))
         kind, name = decision.decided_by
-        if kind == "band" and decision.score is not None:
+        by_rule = any(rule.name in decision.rules and rule.then.word == name for rule in plan.judge.rules)
+        by_score = kind == "band" or (kind == "holdout" and not by_rule)
+        if by_score and decision.score is not None:
             reasons.append(("", f"the score of {decision.score:.3f} asks for {name}"))
-        if kind == "holdout":
-            reasons.append(("", f"it would be {name}; the policy holds a share out, so that its label becomes known"))
         return tuple(reasons)
 
     def _contributions(
@@ -352,7 +352,7 @@ def _decided(kind: str, name: str, plan: TypePlan) -> str:
     if kind == "band":
         return f"the score of {plan.schema.score or 'the model'}"
     if kind == "holdout":
-        return f"the holdout: let through to learn, it would have been {name.upper()}"
+        return f"the holdout, so that its label becomes known; it would have been {name.upper()}"
     return {"fallback": "the fallback: the score is unknown", "otherwise": "the policy: nothing spoke against it"}.get(
         kind, f"rule {name}"
     )
