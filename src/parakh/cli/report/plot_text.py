@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Iterable
 from xml.etree import ElementTree
 
 from parakh.cli.report.html import Markup
 
-__all__ = ["FAINT", "INK", "LINE", "SOFT", "colour", "coloured", "in_page", "said", "short"]
+__all__ = ["FAINT", "INK", "LESS", "LINE", "MORE", "SOFT", "coloured", "colours", "in_page", "said", "short"]
 
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
@@ -17,6 +18,9 @@ _LINK = "{http://www.w3.org/1999/xlink}href"
 # Colours are drawn as stand-ins and become the style's own, which are light or dark as the reader likes it.
 INK, SOFT, LINE, FAINT = "#010101", "#010102", "#010103", "#010104"
 _SERIES = ("#010201", "#010202", "#010203", "#010204", "#010205", "#010206")
+MORE, LESS = _SERIES[:2]
+"""Numbers above and below 0."""
+
 _STYLE = {
     INK: "var(--ink, #1f1d1a)",
     SOFT: "var(--soft, #6b665d)",
@@ -40,9 +44,13 @@ _NAMED = {
 }
 
 
-def colour(name: str, number: int) -> str:
-    """The colour of a series: its own where the name says what it is, else the next of the palette."""
-    return _NAMED.get(name, _SERIES[number % len(_SERIES)])
+def colours(names: Iterable[str]) -> list[str]:
+    """A colour a series: its own where the name says what it is, else the next of the palette that is free."""
+    listed = list(names)
+    own = {_NAMED[name] for name in listed if name in _NAMED}
+    free = [one for one in _SERIES if one not in own] or list(_SERIES)
+    rest = (free[number % len(free)] for number in range(len(listed)))
+    return [_NAMED[name] if name in _NAMED else next(rest) for name in listed]
 
 
 def in_page(drawing: str, title: str, description: str) -> Markup:

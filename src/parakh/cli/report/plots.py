@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from parakh.cli.report.charts import figure, table
 from parakh.cli.report.html import Markup, element
-from parakh.cli.report.plot_text import FAINT, INK, LINE, SOFT, colour, coloured, in_page, said, short
+from parakh.cli.report.plot_text import FAINT, INK, LESS, LINE, MORE, SOFT, coloured, colours, in_page, said, short
 from parakh.learning.extra import needed
 
 __all__ = ["Series", "bars", "heat", "histogram", "lines", "over_time"]
@@ -139,7 +139,7 @@ def bars(
     def draw(axes: Any) -> None:
         place = np.arange(size.size)
         bar = axes.barh if horizontal else axes.bar
-        bar(place[there], size[there], 0.68, color=[colour("", 0) if v >= 0 else colour("", 1) for v in size[there]])
+        bar(place[there], size[there], 0.68, color=[MORE if v >= 0 else LESS for v in size[there]])
         if ends is not None:
             known = there & np.isfinite(ends).all(axis=0)
             whisker = axes.hlines if horizontal else axes.vlines
@@ -171,9 +171,11 @@ def histogram(
     edges = np.histogram_bin_edges(everything, bins) if everything.size else np.linspace(0, 1, bins + 1)
     counts = {name: np.histogram(values, edges)[0] for name, values in held.items()}
 
+    inks = colours(counts)
+
     def draw(axes: Any) -> None:
-        for number, (name, count) in enumerate(counts.items()):
-            ink, base = colour(name, number), 0.5 if log_y else 0
+        base = 0.5 if log_y else 0
+        for count, ink in zip(counts.values(), inks):
             axes.stairs(np.maximum(count, base), edges, baseline=base, fill=True, color=ink, alpha=0.3, linewidth=0)
             axes.stairs(np.maximum(count, base), edges, baseline=base, color=ink, linewidth=1.6)
         if log_y:
@@ -190,7 +192,7 @@ def histogram(
         if any(count[i] for count in counts.values())
     ]
     words = note or f"Events by {x}" + (", on a scale of powers of ten" if log_y else "")
-    key = _keys([(f"{n} {v.size:,}", colour(n, i), False) for i, (n, v) in enumerate(held.items())])
+    key = _keys([(f"{name} {values.size:,}", ink, False) for (name, values), ink in zip(held.items(), inks)])
     return _plot(draw, title, words, table((x, *counts), rows), key, empty=not everything.size)
 
 
@@ -204,7 +206,7 @@ def heat(rows: Sequence[str], columns: Sequence[str], values: npt.ArrayLike, *, 
         patches = needed("matplotlib.patches")
         for (i, j), value in np.ndenumerate(grid):
             known = bool(np.isfinite(value))
-            ink = FAINT if not known else colour("", 0) if value >= 0 else colour("", 1)
+            ink = FAINT if not known else MORE if value >= 0 else LESS
             strength = 0.08 + 0.62 * abs(float(value)) / most if known else 0.6
             axes.add_patch(patches.Rectangle((j + 0.03, i + 0.03), 0.94, 0.94, color=ink, alpha=strength, linewidth=0))
             if written:
@@ -258,12 +260,11 @@ def _drawn(draw: Callable[[Any], None], height: float) -> str:
 
 
 def _curves(axes: Any, series: Sequence[Series], *, positive: bool = False, time: bool = False) -> None:
-    for number, item in enumerate(series):
+    for item, ink in zip(series, colours(item.name for item in series)):
         place, height = _numbers(item.x), _numbers(item.y)
         shown = np.isfinite(place) & (place > 0 if positive else True)
         at = place.astype("datetime64[us]") if time else np.where(shown, place, np.nan)
         height = np.where(shown & np.isfinite(height), height, np.nan)
-        ink = colour(item.name, number)
         if item.low is not None and item.high is not None:
             low, high = _numbers(item.low), _numbers(item.high)
             axes.fill_between(at, low, high, where=np.isfinite(low) & np.isfinite(high), color=ink, alpha=0.18,
@@ -282,7 +283,7 @@ def _ticks(axes: Any, which: str, *, log: bool = False) -> None:
 
 
 def _key(series: Sequence[Series]) -> Markup:
-    return _keys([(item.name, colour(item.name, number), item.dashed) for number, item in enumerate(series)])
+    return _keys([(item.name, ink, item.dashed) for item, ink in zip(series, colours(item.name for item in series))])
 
 
 def _keys(entries: Sequence[tuple[str, str, bool]]) -> Markup:
