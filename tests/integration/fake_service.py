@@ -8,6 +8,7 @@ from typing import Any
 
 from parakh.events.reasons import Reason
 from parakh.service import examples
+from parakh.service.alarms import AlarmError, read_alarms
 from parakh.service.answers import NDJSON, REPLAYED, Answer, accepted_answer
 from parakh.service.ledger.filters import LedgerFilter
 from parakh.service.limits import Refusal
@@ -102,6 +103,14 @@ class FakeService:
                 refused.append({"line": number, "code": "bad_json"})
         said = {"accepted": len(lines) - len(refused), "refused": refused}
         return Answer(207 if refused else 200, json.dumps(said).encode())
+
+    async def alarms(self, body: bytes, who: str) -> Answer | Problem:
+        self._maybe_break()
+        try:
+            taken = read_alarms(body)
+        except AlarmError as error:
+            return problem("invalid_request", error.message, field=error.field)
+        return Answer(200, json.dumps({"accepted": len(taken)}).encode())
 
     async def decision(self, decision_id: str) -> Answer | Problem:
         self._maybe_break()

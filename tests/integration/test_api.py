@@ -111,13 +111,14 @@ def resolved(name: str) -> dict[str, Any]:
 EXPECTED = {
     "POST /v1/decisions/{name}": "Decision", "GET /v1/decisions/{name}": "Decision", "GET /v1/decisions": "Page",
     "POST /v1/events/{event_type}": "Accepted", "POST /v1/labels": "Labelled",
+    "POST /v1/alarms": "AlarmsTaken",
     "GET /v1/entities/{entity}/{key:path}": "Entity", "GET /v1/project": "Project",
     "GET /v1/project/versions": "Versions", "POST /v1/project:check": "Checked", "POST /v1/project:apply": "Project",
     "GET /healthz": "Status", "GET /readyz": "Status",
 }  # fmt: skip
 BODIES = {
     "/v1/decisions/{name}": EVENT, "/v1/decisions/{event_type}:batch": EVENT, "/v1/events/{event_type}": EVENT,
-    "/v1/labels": json.dumps(examples.LABEL).encode(),
+    "/v1/labels": json.dumps(examples.LABEL).encode(), "/v1/alarms": json.dumps(examples.ALARMS).encode(),
 }  # fmt: skip
 
 

@@ -96,8 +96,10 @@ class ListLog:
         self.durable = 0
         self._limit = limit
 
-    def append(self, *records: Record | None, kind: int = EVENTS, arrived_us: int = BEGAN_US) -> None:
-        payload = events(records) if kind == EVENTS else b"other"
+    def append(
+        self, *records: Record | None, kind: int = EVENTS, arrived_us: int = BEGAN_US, payload: bytes = b"other"
+    ) -> None:
+        payload = events(records) if kind == EVENTS else payload
         end = self.durable + len(payload) + 32
         self.entries.append(Entry(self.durable, end, kind, arrived_us, self.durable, memoryview(payload)))
         self.durable = end

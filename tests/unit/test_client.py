@@ -468,6 +468,29 @@ def test_labels(kind: Kind) -> None:
     assert [item.line for item in taken.refused] == list(range(2, 1006, 2))
 
 
+@each_kind
+def test_alarms(kind: Kind) -> None:
+    def answer(asked: Asked) -> Step:
+        alarms = json.loads(asked.body)["alarms"]
+        if any(alarm["kind"] == "Odd" for alarm in alarms):
+            return Step(422, problem("invalid_request", 422))
+        return Step(200, {"accepted": len(alarms)})
+
+    rows = [
+        {"kind": "missing", "subject": name, "since": datetime(2026, 1, 5, tzinfo=UTC), "value": 0.25, "bound": None}
+        for name in ("age", "country")
+    ]
+    with serving(answer) as server:
+        assert kind.run(server.url, lambda c: c.post_alarms(rows)) == 2
+        assert kind.run(server.url, lambda c: c.post_alarms([])) == 0
+        with pytest.raises(Invalid, match="invalid_request"):
+            kind.run(server.url, lambda c: c.post_alarms([{"kind": "Odd"}]))
+    assert server.asked[0].path == "/v1/alarms"
+    assert json.loads(server.asked[0].body)["alarms"][1] == {
+        "kind": "missing", "subject": "country", "since": "2026-01-05T00:00:00.000000Z", "value": 0.25, "bound": None,
+    }  # fmt: skip
+
+
 # -- reading, the project ----------------------------------------------------------------------------------------------
 
 

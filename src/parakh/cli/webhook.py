@@ -1,4 +1,4 @@
-"""`parakh webhook`: who is told of decisions by a running server, and the messages that did not get through."""
+"""`parakh webhook`: who is told of decisions and alarms by a running server, and messages that did not get through."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ __all__ = ["command"]
 
 _KEY = "PARAKH_API_KEY"
 _TIMEOUT_S = 30.0
+_OPTIONS = {
+    "event_types": "event-type",
+    "flags": "flag",
+    "min_score": "min-score",
+    "outcomes": "outcome",
+    "rules": "rule",
+}
 _STYLES = {"active": green, "paused": yellow, "failing": red}
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
@@ -25,12 +32,13 @@ _id = click.argument("webhook", metavar="ID")
 
 
 @click.group(
-    short_help="Who is told of decisions.",
+    short_help="Who is told of decisions and alarms.",
     epilog="\b\nExample\n  parakh webhook add https://hooks.example.com/parakh --outcome block --outcome review"
+    "\n  parakh webhook add https://hooks.example.com/drift --alarms"
     "\n  parakh webhook list\n  parakh webhook dead ID\n  parakh webhook resend ID",
 )
 def command() -> None:
-    """The webhooks of a running server: it sends signed messages of decisions to URLs, until they are taken.
+    """The webhooks of a running server: it sends signed messages of decisions and alarms to URLs, until they are taken.
 
     An API key with the scope admin is read from PARAKH_API_KEY.
     """
@@ -63,7 +71,7 @@ def list_webhooks(server: str, as_json: bool) -> int:
     return 0
 
 
-@command.command(short_help="Subscribe a URL to decisions.")
+@command.command(short_help="Subscribe a URL to decisions or alarms.")
 @click.argument("url")
 @click.option("--event-type", "event_types", multiple=True, metavar="NAME", help="Only of this type. Repeat for more.")
 @click.option(
@@ -82,6 +90,8 @@ def list_webhooks(server: str, as_json: bool) -> int:
     type=click.Choice(["late", "degraded", "held_out", "overflow"]),
     help="Only with this flag. Repeat for more.",
 )
+@click.option("--alarms", is_flag=True, help="Alarms of drift, and no decisions.")
+@click.option("--decisions", is_flag=True, help="With --alarms: decisions too.")
 @click.option("--from", "start", default="now", metavar="WHERE", help="now, start, or a time with its zone.")
 @click.option("--description", default="", metavar="TEXT", help="What it is for.")
 @server_option
@@ -93,16 +103,24 @@ def add(
     rules: tuple[str, ...],
     min_score: float | None,
     flags: tuple[str, ...],
+    alarms: bool,
+    decisions: bool,
     start: str,
     description: str,
     server: str,
     as_json: bool,
 ) -> int:
-    """Subscribe URL to decisions that agree with every option given. Its secret is shown once."""
+    """Subscribe URL to decisions that agree with every option given, or to --alarms. Its secret is shown once."""
     parts = {"event_types": event_types, "outcomes": outcomes, "rules": rules, "flags": flags}
     asked: dict[str, Any] = {name: list(part) for name, part in parts.items() if part}
     if min_score is not None:
         asked["min_score"] = min_score
+    if alarms and asked and not decisions:
+        raise click.BadParameter(
+            "alarms alone were asked for; say --decisions too", param_hint=f"--{_OPTIONS[min(asked)]}"
+        )
+    if alarms:
+        asked["kinds"] = ["decision", "alarm"] if decisions else ["alarm"]
     made = _ask(server, "POST", "", {"url": url, "filter": asked, "from": start, "description": description})
     _show_secret(made, "made", as_json)
     return 0
@@ -199,11 +217,14 @@ def _show_secret(made: dict[str, Any], what: str, as_json: bool) -> None:
 
 def _filter_text(parts: dict[str, Any]) -> str:
     """A filter in a few words: block or review; rule card_tried; score >= 0.5."""
+    if parts.get("kinds") == ["alarm"]:
+        return "alarms"
     words = [" or ".join(parts[name]) for name in ("event_types", "outcomes") if parts.get(name)]
     words += [f"rule {' or '.join(parts['rules'])}"] if parts.get("rules") else []
     words += [f"score >= {parts['min_score']:g}"] if parts.get("min_score") is not None else []
     words += [" or ".join(parts["flags"])] if parts.get("flags") else []
-    return "; ".join(words) or "every decision"
+    told = "; ".join(words) or "every decision"
+    return f"{told}, and alarms" if "alarm" in parts.get("kinds", ()) else told
 
 
 def _ask(server: str, method: str, path: str, body: object = None) -> Any:

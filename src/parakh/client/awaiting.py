@@ -72,6 +72,7 @@ class AsyncClient:
     take_in = _verb(lines.take_in)
     label = _verb(lines.label)
     label_many = _verb(lines.label_many)
+    post_alarms = _verb(calls.post_alarms)
     decision = _verb(calls.decision)
     decision_of = _verb(calls.decision_of)
     decisions = _stream(calls.decisions)

@@ -73,6 +73,7 @@ class Client:
     take_in = _verb(lines.take_in)
     label = _verb(lines.label)
     label_many = _verb(lines.label_many)
+    post_alarms = _verb(calls.post_alarms)
     decision = _verb(calls.decision)
     decision_of = _verb(calls.decision_of)
     decisions = _stream(calls.decisions)

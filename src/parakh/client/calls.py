@@ -6,9 +6,10 @@ The first argument of each is the client's policy, the rest what a caller gives.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -45,6 +46,7 @@ __all__ = [
     "health",
     "metrics",
     "parsed",
+    "post_alarms",
     "project",
     "ready",
     "refused",
@@ -179,6 +181,21 @@ def versions(policy: Policy) -> Plan[tuple[Version, ...]]:
 
 class _Versions(msgspec.Struct, frozen=True):
     versions: tuple[Version, ...] = ()
+
+
+def post_alarms(policy: Policy, alarms: Sequence[Mapping[str, Any]]) -> Plan[int]:
+    """Tell the service of drift: mappings with kind, subject, since (a datetime, or ISO 8601), value, bound and text.
+
+    Returns how many were taken, which is all: they are on disk. Webhooks that listen to alarms are sent each of them
+    once, however often it is posted. Raises Refused (Invalid: an alarm is not as it must be, and none was taken).
+    """
+    body = encode_object({"alarms": [dict(alarm) for alarm in alarms]})
+    reply = yield from _answered(Request("POST", "/v1/alarms", body), policy)
+    return parsed(_AlarmsTaken, reply).accepted
+
+
+class _AlarmsTaken(msgspec.Struct, frozen=True):
+    accepted: int
 
 
 def health(policy: Policy) -> Plan[Health]:

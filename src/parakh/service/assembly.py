@@ -23,6 +23,7 @@ from parakh.events.decode import hash_id
 from parakh.events.definition import EventType
 from parakh.events.reasons import Reason
 from parakh.events.schema import id_salt
+from parakh.service.alarms import AlarmError, read_alarms
 from parakh.service.answers import Answer, iso
 from parakh.service.changes import Changes
 from parakh.service.desk import Desk, Item
@@ -35,6 +36,7 @@ from parakh.service.problems import Problem, problem, refusal
 from parakh.service.queue import DeskQueue
 from parakh.service.telemetry import Telemetry
 from parakh.service.upkeep import Upkeep
+from parakh.streams.entries import Alarms
 from parakh.streams.log import EmbeddedLog
 
 __all__ = ["LiveVersion", "Service"]
@@ -279,6 +281,21 @@ class Service:
         """A label as it is kept: it names events as they are stored, and is known when it arrives unless it says."""
         stored = self.live.storing.label(line)
         return stored if b'"known_at"' in stored else extended(stored, b'"known_at":"%s"' % iso(arrived_us).encode())
+
+    async def alarms(self, body: bytes, who: str) -> Told:
+        """Take alarms in, {"alarms": [...]}, all of them or none; webhooks that listen to alarms are sent them."""
+        try:
+            alarms = read_alarms(body)
+        except AlarmError as error:
+            return problem("invalid_request", error.message, field=error.field)
+        if self.log.full:
+            return problem("log_full", retry_after_s=1)
+        told = Answer(200, _encode({"accepted": len(alarms)}))
+        if not alarms:
+            return told
+        entry = Alarms(tuple(alarm.encode() for alarm in alarms), who)
+        position = self.desk.take_alarms(entry, self.queue.arrived_us())
+        return (await self.queue.when_durable(position, told))[0]
 
     # -- looking things up --------------------------------------------------------------------------------------------
 

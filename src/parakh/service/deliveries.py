@@ -1,7 +1,8 @@
 """Webhooks on disk: subscriptions, the messages that wait for them, and how far the log was looked at for each.
 
 Messages and the place up to which the log was looked at are written in one transaction, so that a crash between the two
-is impossible: nothing is looked over, and what is looked at twice finds its messages there. A `Deliveries` belongs to
+is impossible: nothing is looked over, and what is looked at twice finds its messages there. Which alarms were told is
+kept for longer than their messages, since who looks every night finds the same ones. A `Deliveries` belongs to
 one thread at a time; `subscriptions` and `counts` may be read from others, they are replaced and never changed.
 
 Secrets must be usable, so they cannot be hashed. They are stored as `seal` wraps them, bound to their subscription;
@@ -20,7 +21,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import apsw
 import msgspec
 
-from parakh.service.webhooks import Filter, State, Subscription, WebhookError
+from parakh.service.webhooks import ALARM, Filter, State, Subscription, WebhookError
 
 __all__ = [
     "DEAD", "DELIVERED", "PENDING", "Counts", "Deliveries", "Delivery", "NewDelivery", "Seal", "Shown", "Tried",
@@ -30,6 +31,8 @@ PENDING, DELIVERED, DEAD = 0, 1, 2
 _WORDS: Final = ("pending", "delivered", "dead")
 KEEP_DELIVERED_US: Final = 7 * 86_400_000_000
 KEEP_DEAD_US: Final = 30 * 86_400_000_000
+KEEP_TOLD_US: Final = 400 * 86_400_000_000
+"""An alarm that was told is remembered for so long after it was posted last."""
 MOST_KEPT: Final = 100_000
 """Delivered, and dead, messages of a subscription that are kept; older ones go sooner than their age asks."""
 _PIECE: Final = 2_000
@@ -51,6 +54,9 @@ CREATE TABLE IF NOT EXISTS deliveries (
     finished_us INTEGER, status INTEGER, error TEXT NOT NULL, position INTEGER,
     UNIQUE (subscription, message)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS alarms_told (
+    subscription TEXT NOT NULL, message TEXT NOT NULL, last_us INTEGER NOT NULL, PRIMARY KEY (subscription, message)
+) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (subscription, due_us, seq) WHERE state = 0;
 CREATE INDEX IF NOT EXISTS deliveries_shown ON deliveries (subscription, state, seq);
 CREATE INDEX IF NOT EXISTS deliveries_done ON deliveries (state, finished_us) WHERE finished_us IS NOT NULL;
@@ -188,6 +194,7 @@ class Deliveries:
             return False
         with self._transaction():
             self._ask("DELETE FROM webhooks WHERE id = ?", (name,))
+            self._ask("DELETE FROM alarms_told WHERE subscription = ?", (name,))
         self.subscriptions = {key: item for key, item in self.subscriptions.items() if key != name}
         self.counts = {key: item for key, item in self.counts.items() if key != name}
         self._orphans.add(name)
@@ -235,13 +242,15 @@ class Deliveries:
     def insert(self, new: Mapping[str, Sequence[NewDelivery]], cursors: Mapping[str, int], now_us: int) -> None:
         """Messages for subscriptions, and the positions up to which the log was looked at: all of it, or none.
 
-        A message that is there already stays as it is. Subscriptions that are gone are left out.
+        A message that is there already stays as it is, and an alarm that was told before is told no more.
+        Subscriptions that are gone are left out.
         """
         counts, subscriptions = dict(self.counts), dict(self.subscriptions)
         with self._transaction():
             for name, rows in new.items():
                 if name not in subscriptions:
                     continue
+                rows = [row for row in rows if row.kind != ALARM or self._is_news(name, row.message, now_us)]
                 before = self._database.total_changes()
                 self._database.executemany(
                     "INSERT OR IGNORE INTO deliveries (subscription, message, kind, body, state, tries, begun_us, "
@@ -255,6 +264,14 @@ class Deliveries:
                     subscriptions[name] = replace(subscriptions[name], cursor=cursor)
             self._reach("outbox.inserting")
         self.counts, self.subscriptions = counts, subscriptions
+
+    def _is_news(self, name: str, message: str, now_us: int) -> bool:
+        """Whether a subscription was not told of an alarm yet; it is from now on."""
+        self._ask("INSERT OR IGNORE INTO alarms_told VALUES (?, ?, ?)", (name, message, now_us))
+        if self._database.changes():
+            return True
+        self._ask("UPDATE alarms_told SET last_us = ? WHERE subscription = ? AND message = ?", (now_us, name, message))
+        return False
 
     def due(self, name: str, now_us: int, limit: int) -> tuple[list[Delivery], int | None]:
         """Messages that are due, the longest due first, and when the first of the others will be."""
@@ -379,7 +396,25 @@ class Deliveries:
         gone = {seq: (name, state) for seq, name, state in doomed}
         if gone:
             self._remove(gone)
-        return len(gone)
+        return len(gone) + self._forget_told(now_us)
+
+    def _forget_told(self, now_us: int) -> int:
+        """Forget a piece of the alarms that nobody has posted for long, or that are too many; returns how many."""
+        with self._transaction():
+            self._ask(
+                "DELETE FROM alarms_told WHERE (subscription, message) IN "
+                "(SELECT subscription, message FROM alarms_told WHERE last_us < ? LIMIT ?)",
+                (now_us - KEEP_TOLD_US, _PIECE),
+            )
+            gone = self._database.changes()
+            for name in self.subscriptions:
+                self._ask(
+                    "DELETE FROM alarms_told WHERE subscription = ? AND message IN (SELECT message FROM alarms_told "
+                    "WHERE subscription = ? ORDER BY last_us DESC, message LIMIT ? OFFSET ?)",
+                    (name, name, _PIECE, MOST_KEPT),
+                )
+                gone += self._database.changes()
+            return gone
 
     def _remove(self, gone: Mapping[int, tuple[str, int]]) -> None:
         counts, subscriptions = dict(self.counts), dict(self.subscriptions)

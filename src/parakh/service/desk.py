@@ -32,12 +32,14 @@ from parakh.service.entry_index import EntryIndex
 from parakh.service.problems import Problem, problem, refusal
 from parakh.service.state import apply_trim, batch_of, batch_of_type, label_batch, read_label_lines, spans
 from parakh.streams.entries import (
+    ALARMS,
     EVENTS,
     LABELS,
     PROJECT,
     TRIM,
     UNDECIDED,
     WINDOWS,
+    Alarms,
     Events,
     Labels,
     ProjectVersion,
@@ -274,6 +276,10 @@ class Desk:
         kept = b"\n".join(lines[place] for place in sorted(rows.place.tolist())) + b"\n"
         entry = Labels(self.engine.project.hash, kept, rows.count)
         return rows.count, self.log.append(LABELS, entry.encode(), arrived_us=arrived_us), refused
+
+    def take_alarms(self, alarms: Alarms, arrived_us: int) -> int:
+        """Put alarms into the log, which the outbox reads; answers from where on that is kept."""
+        return self.log.append(ALARMS, alarms.encode(), arrived_us=arrived_us)
 
     def switch(self, version: ProjectVersion, arrived_us: int) -> int:
         """Put a version into the log that the engine decides by from now on; answers from where on that is kept."""

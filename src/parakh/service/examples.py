@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-__all__ = ["APPLY", "BATCH", "DECISION", "LABEL", "LOGIN", "PAYMENT", "PROBLEMS"]
+__all__ = ["ALARMS", "APPLY", "BATCH", "DECISION", "LABEL", "LOGIN", "PAYMENT", "PROBLEMS"]
 
 PAYMENT: Final[dict[str, Any]] = {
     "payment_id": "p000003472",
@@ -41,6 +41,19 @@ LABEL: Final[dict[str, Any]] = {
     "value": True,
     "known_at": "2025-01-12T13:19:36.239Z",
     "source": "customer",
+}
+ALARMS: Final[dict[str, Any]] = {
+    "alarms": [
+        {
+            "kind": "missing",
+            "subject": "device_age_h",
+            "since": "2025-03-10T00:00:00Z",
+            "value": 0.184,
+            "bound": 0.071,
+            "text": "device_age_h is missing in 18.4 % of payment events since 2025-03-10; it was 5.9 %, and chance "
+            "ends at 7.1 %",
+        }
+    ]
 }
 DECISION: Final[dict[str, Any]] = {
     "decision_id": "9b8294e0545ee143cfd88b6abeb7a29f",

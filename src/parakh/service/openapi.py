@@ -9,6 +9,7 @@ import msgspec
 
 from parakh.rules.definition import Outcome
 from parakh.service import examples
+from parakh.service.alarms import LONGEST_SUBJECT, LONGEST_TEXT, MOST_ALARMS
 from parakh.service.ledger.filters import FLAGS
 from parakh.service.problems import CODES, problem
 from parakh.service.settings import LimitSettings
@@ -140,6 +141,32 @@ SCHEMAS: Final[dict[str, Json]] = {
                 "In the order of lines.",
             ),
         },
+        open=True,
+    ),
+    "Alarms": _object(
+        "What a look at the past found changed.",
+        {
+            "alarms": _list(
+                _object(
+                    "One thing that has changed: kind, subject and since name it.",
+                    {
+                        "kind": _text("What: stability, missing, hit_rate, label_rate, received, or another word."),
+                        "subject": _text("Of which input, score, rule or label.", maxLength=LONGEST_SUBJECT),
+                        "since": _text("Since when.", format="date-time"),
+                        "value": {"type": "number", "description": "The index or rate as it is."},
+                        "bound": _NUMBER_OR_NULL | {"description": "The bound that it is beyond."},
+                        "text": _text("A sentence for people.", maxLength=LONGEST_TEXT),
+                    },
+                    required=["kind", "subject", "since", "value"],
+                ),
+                "At most 1,000.",
+            )
+            | {"maxItems": MOST_ALARMS},
+        },
+    ),
+    "AlarmsTaken": _object(
+        "How many alarms are in the log now.",
+        {"accepted": {"type": "integer", "minimum": 0, "description": "How many were taken: all of them."}},
         open=True,
     ),
     "Page": _object(
@@ -399,6 +426,17 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         said="All were taken.",
         also={"207": "Some were taken, or none of several."},
         refusals=("unknown_label", "unknown_type", "missing_event", "log_full"),
+    ),
+    ("POST", "/v1/alarms"): _operation(
+        "events",
+        "Tell of drift",
+        "Alarms, all of them or none; webhooks whose filter has the kind `alarm` are sent each, once: an alarm of the "
+        "same kind, subject and since that is posted again is taken and not sent again. `parakh drift --post` does it. "
+        "An alarm speaks of inputs, rules and rates, and may name no person and no card.",
+        body=_content(_ref("Alarms"), examples.ALARMS),
+        answer=_content(_ref("AlarmsTaken"), {"accepted": 1}),
+        said="They are on disk.",
+        refusals=("log_full",),
     ),
     ("GET", "/v1/entities/{entity}/{key}"): _operation(
         "entities",

@@ -1,4 +1,4 @@
-"""The outbox: what leaves the service because of a decision, at least once, under ids that a receiver can rely on.
+"""The outbox: decisions and alarms leave the service, at least once, under ids that a receiver can rely on.
 
 The log is the queue. For each subscription the outbox knows up to which position the log was looked at; it reads on
 from there, and writes the messages that the subscription's filter lets through together with the new position. From
@@ -24,10 +24,13 @@ import httpx
 from parakh.decisions.hosts import pins_of
 from parakh.decisions.record import read_record
 from parakh.errors import ParakhError
+from parakh.service.alarms import read_alarm
 from parakh.service.deliveries import Counts, Deliveries, NewDelivery, Seal, Shown
 from parakh.service.logs import get_log
 from parakh.service.sending import Attempt, Sender, attempt
 from parakh.service.webhooks import (
+    ALARM,
+    DECISION,
     Request,
     State,
     Subscription,
@@ -40,7 +43,7 @@ from parakh.service.webhooks import (
     written_secret,
 )
 from parakh.streams import failpoints
-from parakh.streams.entries import EVENTS, UNDECIDED, read_events
+from parakh.streams.entries import ALARMS, EVENTS, UNDECIDED, read_alarms, read_events
 from parakh.streams.segments import Entry
 
 __all__ = ["Log", "Outbox", "OutboxCounts"]
@@ -278,12 +281,15 @@ class Outbox:
         found: dict[str, list[NewDelivery]] = {}
         seen = 0
         for entry in entries:
-            if entry.kind != EVENTS:
+            if entry.kind not in (EVENTS, ALARMS):
                 continue
             takers = [
                 item for item in items if self._position(item) <= entry.position and item.since_us <= entry.arrived_us
             ]
             if not takers:
+                continue
+            if entry.kind == ALARMS:
+                self._match_alarms(entry, [item for item in takers if ALARM in item.filter.kinds], found)
                 continue
             events = read_events(entry.payload)
             kinds, outcomes = events.kinds.tolist(), events.outcomes.tolist()
@@ -300,11 +306,20 @@ class Outbox:
                 record = read_record(data)
                 told = [item for item in asked if item.filter.matches(record)]
                 if told:
-                    body = body_of("decision", record.decided_at_us, self._answer(bytes(data)))
+                    body = body_of(DECISION, record.decided_at_us, self._answer(bytes(data)))
                     for item in told:
                         message = message_id(record.decision_id, item.id)
-                        found.setdefault(item.id, []).append(NewDelivery(message, "decision", body, entry.position))
+                        found.setdefault(item.id, []).append(NewDelivery(message, DECISION, body, entry.position))
         return found
+
+    @staticmethod
+    def _match_alarms(entry: Entry, told: Sequence[Subscription], found: dict[str, list[NewDelivery]]) -> None:
+        """The messages that an entry of alarms has for those who listen to them."""
+        for line in read_alarms(entry.payload).alarms if told else ():
+            body, named = body_of(ALARM, entry.arrived_us, line), read_alarm(line).id
+            for item in told:
+                new = NewDelivery(message_id(named, item.id), ALARM, body, entry.position)
+                found.setdefault(item.id, []).append(new)
 
     async def _store(self, items: Sequence[Subscription], found: Mapping[str, list[NewDelivery]], end: int) -> None:
         self._reach("outbox.matched")

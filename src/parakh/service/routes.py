@@ -47,6 +47,7 @@ class Service(Protocol):
     ) -> AsyncIterator[bytes]: ...
     async def take_in(self, event_type: str, body: bytes) -> Answer | Problem: ...
     async def labels(self, body: bytes) -> Answer | Problem: ...
+    async def alarms(self, body: bytes, who: str) -> Answer | Problem: ...
     async def decision(self, decision_id: str) -> Answer | Problem: ...
     async def decision_of(self, event_type: str, event_id: str) -> Answer | Problem: ...
     async def decisions(self, filter: Mapping[str, str]) -> Answer | Problem: ...
@@ -279,6 +280,12 @@ async def _labels(routed: Routed) -> Answer | Problem:
     return await routed.service.labels(await routed.bulk())
 
 
+async def _alarms(routed: Routed) -> Answer | Problem:
+    routed.query("")
+    who = routed.caller.name if routed.caller is not None else ""
+    return await routed.service.alarms(await routed.event(), who)
+
+
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
@@ -404,6 +411,7 @@ ROUTES: Final = (
     Route("GET", "/v1/decisions/{event_type}/{event_id:path}", "read", _decision_of),
     Route("POST", "/v1/events/{event_type}", "decide", _take_in),
     Route("POST", "/v1/labels", "label", _labels),
+    Route("POST", "/v1/alarms", "label", _alarms),
     Route("GET", "/v1/entities/{entity}/{key:path}", "read", _entity),
     Route("GET", "/v1/project", "read", _project),
     Route("GET", "/v1/project/versions", "read", _versions),

@@ -20,7 +20,17 @@ from parakh.events.quarantine import Quarantine
 from parakh.events.readers import lines_of
 from parakh.events.sources import Source
 from parakh.service.entry_index import EntryIndex
-from parakh.streams.entries import EVENTS, LABELS, TRIM, Events, Trim, read_events, read_labels, read_trim
+from parakh.streams.entries import (
+    EVENTS,
+    LABELS,
+    TRIM,
+    Events,
+    Trim,
+    expect_known,
+    read_events,
+    read_labels,
+    read_trim,
+)
 from parakh.streams.segments import Entry
 
 __all__ = ["StateBuilder", "StateDiffers", "apply_trim", "batch_of", "batch_of_type", "label_batch", "read_label_lines"]
@@ -51,7 +61,8 @@ class StateBuilder:
         self._rows = 0
 
     def add(self, entry: Entry) -> None:
-        """Take the next entry."""
+        """Take the next entry. Raises UnknownEntry."""
+        expect_known(entry.kind, entry.position)
         if entry.kind == EVENTS:
             events = read_events(entry.payload)
             if self._rows + events.count > self.engine.batch_size:

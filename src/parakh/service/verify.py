@@ -16,12 +16,15 @@ from parakh.service.recovery import BATCH, build
 from parakh.service.state import apply_trim, batch_of, label_batch, read_label_lines
 from parakh.service.versions import LiveProject, Versions
 from parakh.streams.entries import (
+    ALARMS,
     EVENTS,
     LABELS,
     PROJECT,
     TRIM,
     WINDOWS,
     Events,
+    expect_known,
+    read_alarms,
     read_events,
     read_labels,
     read_project,
@@ -63,10 +66,11 @@ class _Recorded:
 
 
 def verify_entries(log: LogReader, *, on_progress: Progress | None = None) -> Verified:
-    """Every entry of a log, its checksum and what it says. Raises DamagedLog."""
+    """Every entry of a log, its checksum and what it says. Raises DamagedLog, UnknownEntry."""
     found = Verified()
     for entry in log.follow(log.starts[0]):
         found.entries += 1
+        expect_known(entry.kind, entry.position)
         if entry.kind == EVENTS:
             events = read_events(entry.payload)
             found.events += events.count
@@ -76,6 +80,8 @@ def verify_entries(log: LogReader, *, on_progress: Progress | None = None) -> Ve
         elif entry.kind == PROJECT:
             read_project(entry.payload).contents()
             found.versions += 1
+        elif entry.kind == ALARMS:
+            read_alarms(entry.payload)
         if on_progress is not None:
             on_progress(entry.next)
     return found
@@ -92,6 +98,7 @@ def verify_decisions(log: LogReader, versions: Versions, *, on_progress: Progres
     entries = EntryIndex()
     for entry in log.follow(log.starts[0]):
         found.entries += 1
+        expect_known(entry.kind, entry.position)
         if entry.kind == PROJECT:
             said = read_project(entry.payload)
             version = _unbounded(versions.restore(said.hash, said.contents()))

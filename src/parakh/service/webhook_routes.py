@@ -14,7 +14,7 @@ from parakh.service.deliveries import DEAD, DELIVERED, PENDING, Shown
 from parakh.service.ledger.filters import FLAGS
 from parakh.service.outbox import Outbox
 from parakh.service.problems import Problem, problem
-from parakh.service.webhooks import LONGEST_NAME, MOST_NAMES, WebhookError, iso
+from parakh.service.webhooks import KINDS, LONGEST_NAME, MOST_NAMES, WebhookError, iso
 
 __all__ = ["SCOPES", "router"]
 
@@ -67,7 +67,15 @@ def router(outbox: Outbox) -> APIRouter:
         )  # fmt: skip
 
     add("GET", _BASE, _list, "All webhooks", answer=_LIST)
-    add("POST", _BASE, _subscribe, "Subscribe a URL to decisions", body=_SUBSCRIBE, answer=_SECRET, status=201)
+    add(
+        "POST",
+        _BASE,
+        _subscribe,
+        "Subscribe a URL to decisions and alarms",
+        body=_SUBSCRIBE,
+        answer=_SECRET,
+        status=201,
+    )
     # Before the bare id: an id does not have a colon, but an address's pattern would take one.
     for verb, handler, summary, more in (
         ("resend", _resend, "Send dead messages again", {"body": _RESEND, "answer": _COUNT}),
@@ -234,9 +242,11 @@ _NAMES: Final = {
 }  # fmt: skip
 _FILTER: Final = {
     "type": "object",
-    "description": "Which decisions are sent: those that agree with every part that is given.",
+    "description": "What is sent: messages of these kinds (decisions, unless said), and of decisions those that agree "
+    "with every part that is given.",
     "additionalProperties": False,
     "properties": {
+        "kinds": {"type": "array", "items": {"enum": list(KINDS)}},
         "event_types": _NAMES,
         "outcomes": {"type": "array", "items": {"enum": ["allow", "challenge", "review", "block"]}},
         "rules": _NAMES,

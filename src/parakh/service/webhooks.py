@@ -1,8 +1,8 @@
-"""Webhooks: who is told of which decisions, and the signed message that they are sent (Standard Webhooks).
+"""Webhooks: who is told of which decisions and alarms, and the signed message that they are sent (Standard Webhooks).
 
 A message is signed as https://www.standardwebhooks.com has it: HMAC-SHA256 of `id.timestamp.body` under the secret that
-subscriber and service share. Its id is made of the decision and the subscription, so it is the same at every try and
-after every crash: a receiver that remembers ids acts once.
+subscriber and service share. Its id is made of the decision or the alarm and the subscription, so it is the same at
+every try and after every crash: a receiver that remembers ids acts once.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from parakh.errors import ParakhError
 from parakh.rules.definition import Outcome
 
 __all__ = [
-    "BACK_OFF_S", "EVERYTHING", "LONGEST_S", "Filter", "Request", "State", "Subscription", "WebhookError", "body_of",
-    "iso", "message_id", "new_id", "new_secret", "read_request", "retry_delay_s", "signed_headers", "written_secret",
+    "ALARM", "BACK_OFF_S", "DECISION", "EVERYTHING", "KINDS", "LONGEST_S", "Filter", "Request", "State", "Subscription",
+    "WebhookError", "body_of", "iso", "message_id", "new_id", "new_secret", "read_request", "retry_delay_s",
+    "signed_headers", "written_secret",
 ]  # fmt: skip
 
 BACK_OFF_S: Final = (5, 30, 120, 600, 3_600, 10_800, 21_600, 36_000, 50_400, 57_600, 72_000)
@@ -36,6 +37,9 @@ BACK_OFF_S: Final = (5, 30, 120, 600, 3_600, 10_800, 21_600, 36_000, 50_400, 57_
 LONGEST_S: Final = 72 * 3_600
 """After so long a message that still does not get through is dead."""
 SECRET_BYTES: Final = 32
+DECISION, ALARM = "decision", "alarm"
+KINDS: Final = (DECISION, ALARM)
+"""What a message may tell of."""
 LONGEST_URL: Final = 2_048
 MOST_NAMES: Final = 100
 LONGEST_NAME: Final = 200
@@ -65,7 +69,8 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which decisions are sent: those that agree with every part; a part that is empty agrees with all.
+    """Which messages are sent: of these `kinds`, and of decisions those that agree with every part; an empty part
+    agrees with all.
 
     rules: one of them hit (live rules). min_score: there is a score, and it is no less. flags: one of them is set.
 
@@ -73,6 +78,7 @@ class Filter:
     True
     """
 
+    kinds: tuple[str, ...] = (DECISION,)
     event_types: tuple[str, ...] = ()
     outcomes: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
@@ -81,6 +87,8 @@ class Filter:
 
     def is_wanted(self, event_type: str, outcome: int) -> bool:
         """What can be told without reading the decision's record: False is final."""
+        if DECISION not in self.kinds:
+            return False
         if self.event_types and event_type not in self.event_types:
             return False
         return not self.outcomes or _OUTCOMES[outcome] in self.outcomes
@@ -97,10 +105,9 @@ class Filter:
 
     def as_data(self) -> dict[str, Any]:
         """The parts that are not empty, as JSON has them."""
-        parts = {name: list(getattr(self, name)) for name in ("event_types", "outcomes", "rules", "flags")}
-        return {name: part for name, part in parts.items() if part} | (
-            {} if self.min_score is None else {"min_score": self.min_score}
-        )
+        parts = {name: list(getattr(self, name)) for name in ("kinds", "event_types", "outcomes", "rules", "flags")}
+        given = {name: part for name, part in parts.items() if part and (name, part) != ("kinds", [DECISION])}
+        return given | ({} if self.min_score is None else {"min_score": self.min_score})
 
 
 EVERYTHING: Final = Filter()
@@ -161,6 +168,7 @@ class Subscription:
 
 
 class _FilterForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    kinds: list[str] = []
     event_types: list[str] = []
     outcomes: list[str] = []
     rules: list[str] = []
@@ -208,16 +216,17 @@ def read_request(body: bytes, allowed: Sequence[str], *, public: bool) -> Reques
 
 
 def _filter(form: _FilterForm) -> Filter:
-    for name in ("event_types", "outcomes", "rules", "flags"):
+    for name in ("kinds", "event_types", "outcomes", "rules", "flags"):
         names: list[str] = getattr(form, name)
         if len(names) > MOST_NAMES:
             raise WebhookError(f"at most {MOST_NAMES} names can be listed", field=f"filter.{name}")
         if any(not item or len(item) > LONGEST_NAME for item in names):
             raise WebhookError(f"a name has 1 to {LONGEST_NAME} characters", field=f"filter.{name}")
-    for name, known in (("outcomes", _OUTCOMES), ("flags", _FLAGS)):
+    for name, known in (("kinds", KINDS), ("outcomes", _OUTCOMES), ("flags", _FLAGS)):
         if not set(getattr(form, name)) <= set(known):
             raise WebhookError(f"this is none of {', '.join(known)}", field=f"filter.{name}")
     return Filter(
+        kinds=tuple(kind for kind in KINDS if kind in form.kinds) or (DECISION,),
         event_types=tuple(dict.fromkeys(form.event_types)),
         outcomes=tuple(dict.fromkeys(form.outcomes)),
         rules=tuple(dict.fromkeys(form.rules)),
@@ -269,13 +278,13 @@ def written_secret(secret: bytes) -> str:
     return "whsec_" + base64.b64encode(secret).decode()
 
 
-def message_id(decision_id: bytes, subscription: str) -> str:
-    """The id under which a subscription is told of a decision, at every try.
+def message_id(named: bytes, subscription: str) -> str:
+    """The id under which a subscription is told of a decision, or of an alarm, at every try.
 
     >>> message_id(bytes(15) + bytes([7]), "wh_a")
     'msg_00000000000000000000000000000007_wh_a'
     """
-    return f"msg_{decision_id.hex()}_{subscription}"
+    return f"msg_{named.hex()}_{subscription}"
 
 
 def body_of(kind: str, at_us: int, data: bytes) -> bytes:

@@ -1,7 +1,8 @@
-"""What the log's entries say: a micro-batch of events with their decisions, labels, a project's version, a trim.
+"""What the log's entries say: events with their decisions, labels, a project's version, a trim, alarms.
 
-Everything that decides is one of these, in the order in which it does. Payloads are MessagePack; what there is of each
-event of a batch stands in columns, so that a million events are read back without a Python object for each.
+Everything that decides is one of these, in the order in which it does; alarms decide nothing. Payloads are
+MessagePack; what there is of each event of a batch stands in columns, so that a million events are read back without a
+Python object for each.
 """
 
 from __future__ import annotations
@@ -14,16 +15,33 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from parakh.errors import ParakhError
+
 __all__ = [
-    "EVENTS", "LABELS", "PROJECT", "TRIM", "UNDECIDED", "WINDOWS", "Events", "Labels", "ProjectVersion", "Trim",
-    "read_events", "read_labels", "read_project", "read_trim", "spans",
+    "ALARMS", "EVENTS", "LABELS", "PROJECT", "TRIM", "UNDECIDED", "WINDOWS", "Alarms", "Events", "Labels",
+    "ProjectVersion", "Trim", "UnknownEntry", "expect_known", "read_alarms", "read_events", "read_labels",
+    "read_project", "read_trim", "spans",
 ]  # fmt: skip
 
-EVENTS, LABELS, PROJECT, TRIM = 1, 2, 3, 4
+EVENTS, LABELS, PROJECT, TRIM, ALARMS = 1, 2, 3, 4, 5
+_KINDS = frozenset((EVENTS, LABELS, PROJECT, TRIM, ALARMS))
 WINDOWS = "~windows"
 """Stands among what was `unanswered` where there was no room for windows: when that is so depends on the process."""
 UNDECIDED = -1
 """The outcome of an event that was taken in and not decided."""
+
+
+class UnknownEntry(ParakhError):
+    """An entry of a kind that this version of Parakh does not know: what it does to the state cannot be said."""
+
+
+def expect_known(kind: int, position: int) -> None:
+    """Raise UnknownEntry where a kind of entry is none of these."""
+    if kind not in _KINDS:
+        raise UnknownEntry(
+            f"the entry of the log at position {position:,} is of kind {kind}, which this version of Parakh does not "
+            "know: a newer one wrote it, and can read it (hint: start that one again)"
+        )
 
 
 class _Batch(msgspec.Struct, array_like=True):
@@ -194,6 +212,16 @@ class Trim(msgspec.Struct, array_like=True, frozen=True):
         return _encode(self)
 
 
+class Alarms(msgspec.Struct, array_like=True, frozen=True):
+    """Alarms, one JSON object each, and who posted them. They change no state and no decision."""
+
+    alarms: tuple[bytes, ...]
+    who: str = ""
+
+    def encode(self) -> bytes:
+        return _encode(self)
+
+
 def read_labels(payload: memoryview | bytes) -> Labels:
     """The labels of a LABELS entry."""
     return msgspec.msgpack.decode(payload, type=Labels)
@@ -202,6 +230,11 @@ def read_labels(payload: memoryview | bytes) -> Labels:
 def read_project(payload: memoryview | bytes) -> ProjectVersion:
     """The version of a PROJECT entry."""
     return msgspec.msgpack.decode(payload, type=ProjectVersion)
+
+
+def read_alarms(payload: memoryview | bytes) -> Alarms:
+    """The alarms of an ALARMS entry."""
+    return msgspec.msgpack.decode(payload, type=Alarms)
 
 
 def read_trim(payload: memoryview | bytes) -> Trim:
