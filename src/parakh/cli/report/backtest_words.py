@@ -88,7 +88,7 @@ def change_verdict(change: Change, currency: str) -> str:
     fraud = change.after.stopped.fraud_amount - change.before.stopped.fraud_amount
     good = change.after.stopped.good - change.before.stopped.good
     more = f"{major(abs(fraud), currency)} {'more' if fraud > 0 else 'less'} fraud" if fraud else "as much fraud"
-    fewer = f"{plural(abs(good), 'good event')} {'more' if good > 0 else 'fewer'}" if good else "as many good events"
+    fewer = plural(abs(good), f"{'more' if good > 0 else 'fewer'} good event") if good else "as many good events"
     return f"{first}; it stops {more} and {fewer}."
 
 
