@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from parakh.events.ids import IdIndex
 from parakh.events.labels import LabelRows
+from parakh.expressions.types import NULL_WORD
 
-__all__ = ["Labelling", "Placed"]
+__all__ = ["Labelling", "Placed", "holding"]
 
 
 _NOT_YET = -(2**62)
@@ -174,3 +175,33 @@ class Labelling:
     def _forsake(self, label: LabelRows) -> None:
         self.given_up += 1
         self.forsaken.append(int(label.place[0]))
+
+
+def holding(
+    about: NDArray[np.int64], value: NDArray[np.int64], rank: NDArray[np.int16], events: int
+) -> NDArray[np.int64]:
+    """The number of the label that holds about each of so many events, -1 where none does.
+
+    Labels are in the order in which they acted; `about` is the event of each. A label acts where its source ranks no
+    lower than the one that holds; one that withdraws (NULL_WORD) leaves the event without any.
+
+    >>> holding(np.array([0, 0, 1]), np.array([1, 0, NULL_WORD]), np.array([2, 1, 1], np.int16), 2).tolist()
+    [0, -1]
+    """
+    held = np.full(events, -1, np.int64)
+    undecided = np.ones(events, np.bool_)
+    since = np.full(events, -1, np.int64)
+    # The highest source's last word counts whatever else was said. Where it is a verdict it holds; where it withdraws,
+    # the next source decides by what it said after that.
+    left = np.arange(about.size)
+    for source in np.unique(rank)[::-1].tolist():
+        left = left[undecided[about[left]] & (left > since[about[left]])]
+        mine = left[rank[left] == source]
+        last = np.full(events, -1, np.int64)
+        last[about[mine]] = mine  # of several the last one stays
+        spoken = np.flatnonzero(last >= 0)
+        withdrawn = value[last[spoken]] == NULL_WORD
+        since[spoken[withdrawn]] = last[spoken[withdrawn]]
+        held[spoken[~withdrawn]] = last[spoken[~withdrawn]]
+        undecided[spoken[~withdrawn]] = False
+    return held

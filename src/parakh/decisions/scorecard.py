@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from parakh.decisions.labelling import holding
 from parakh.events.definition import EventType, amount_field
 from parakh.expressions.types import BOOLEAN, NULL_WORD
 
@@ -123,16 +124,7 @@ class Scorecard:
 
 def _fraudulent(low: NDArray[np.uint64], value: NDArray[np.int64], rank: NDArray[np.int16]) -> NDArray[np.uint64]:
     """The ids whose label is true in the end: the highest-ranked source holds, then the latest."""
-    _, inverse, counts = np.unique(low, return_inverse=True, return_counts=True)
-    once = counts[inverse] == 1
-    result = [low[once & (value == 1)]]
-    held: dict[int, tuple[int, int]] = {}
-    for item in np.flatnonzero(~once).tolist():
-        identity, said, source = int(low[item]), int(value[item]), int(rank[item])
-        if identity not in held or source >= held[identity][1]:
-            if said == NULL_WORD:
-                held.pop(identity, None)
-            else:
-                held[identity] = (said, source)
-    result.append(np.array([identity for identity, (said, _) in held.items() if said == 1], np.uint64))
-    return np.concatenate(result)
+    labelled, about = np.unique(low, return_inverse=True)
+    number = holding(about, value, rank, labelled.size)
+    held = number[number >= 0]
+    return low[held[value[held] == 1]]

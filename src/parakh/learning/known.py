@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from parakh.decisions.labelling import holding
 from parakh.events.labels import LabelRows
 from parakh.expressions.types import NULL_WORD
 
@@ -47,19 +48,10 @@ def verdicts(about: About, *, events: int, known_by_us: int, ignored: Collection
     acted = (about.row >= 0) & (labels.known_at <= known_by_us)
     if ignored:
         acted &= ~np.isin(labels.place, np.fromiter(ignored, np.int64)) | (labels.place < 0)
-    row, labels = about.row[acted], labels.take(acted)
+    row, value, rank = about.row[acted], labels.value[acted], labels.rank[acted]
+    known_at = labels.known_at[acted]
     held = Verdicts(np.full(events, NULL_WORD, np.int64), np.full(events, NULL_WORD, np.int64))
-    often = np.bincount(row, minlength=events)[row] > 1
-    once = ~often & (labels.value != NULL_WORD)
-    held.value[row[once]] = labels.value[once]
-    held.known_at[row[once]] = labels.known_at[once]
-    ranks: dict[int, int] = {}
-    for number in np.flatnonzero(often).tolist():
-        event, rank, value = int(row[number]), int(labels.rank[number]), int(labels.value[number])
-        if rank < ranks.get(event, -1):
-            continue
-        withdrawn = value == NULL_WORD
-        ranks[event] = -1 if withdrawn else rank
-        held.value[event] = value
-        held.known_at[event] = NULL_WORD if withdrawn else labels.known_at[number]
+    number = holding(row, value, rank, events)
+    known = np.flatnonzero(number >= 0)
+    held.value[known], held.known_at[known] = value[number[known]], known_at[number[known]]
     return held
