@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from parakh.errors import InputError
 from parakh.expressions.types import BOOLEAN, INTEGER, NULL_WORD, NUMBER, STRING, money
+from parakh.learning.costs import Costs
 from parakh.learning.evidence import Facts, Search, Suggested
 from parakh.learning.mining import Mine, mine
 from parakh.learning.suggestions import suggest
@@ -27,13 +28,6 @@ POSSIBLE = (
     Term("share", "<=", 0.2), Term("night", "true"), Term("night", "false"), Term("category", "=", "gift cards"),
     Term("share", "is null"),
 )  # fmt: skip
-
-
-class Costs:
-    """A fraud costs its amount where it passes, a look at an event 2."""
-
-    def of(self, outcome: np.ndarray, fraud: np.ndarray, amount: np.ndarray, /) -> np.ndarray:
-        return np.where(outcome == 0, np.where(fraud, amount, 0.0), 2.0)
 
 
 def events(rng: np.random.Generator, n: int) -> dict[str, np.ndarray | pa.DictionaryArray]:
@@ -251,13 +245,10 @@ def test_texts_are_quoted_and_found() -> None:
 
 
 def test_the_outcome_decides_what_is_saved() -> None:
-    class Graded(Costs):
-        def of(self, outcome: np.ndarray, fraud: np.ndarray, amount: np.ndarray, /) -> np.ndarray:
-            return np.where(outcome == Outcome.BLOCK, 1e6, super().of(outcome, fraud, amount))
-
     rng = np.random.default_rng(13)
     values = events(rng, 20_000)
-    made = facts(values, np.asarray(values["amount"]) > 200)
-    assert suggest(made, Search(then=Outcome.REVIEW), Graded()).suggestions
-    blocked = suggest(made, Search(then=Outcome.BLOCK), Graded())
+    made = facts(values, (np.asarray(values["amount"]) > 200) & (rng.random(20_000) < 0.9))
+    costs = Costs(block_fixed=1e6)
+    assert suggest(made, Search(then=Outcome.REVIEW), costs).suggestions
+    blocked = suggest(made, Search(then=Outcome.BLOCK), costs)
     assert blocked.fell == (("amount > 200", "it costs more than it saves"),)

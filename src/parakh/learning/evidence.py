@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +18,7 @@ from parakh.learning.history import Values
 from parakh.learning.terms import Condition, Mask
 from parakh.rules.definition import Outcome
 
-__all__ = ["Example", "Facts", "Price", "Range", "Search", "Suggested", "Suggestion"]
-
-
-class Price(Protocol):
-    """What an event costs under an outcome, in major units; `learning.costs.Costs` is one."""
-
-    def of(self, outcome: NDArray[np.int8], fraud: Mask, amount: NDArray[np.float64], /) -> NDArray[np.float64]: ...
+__all__ = ["Example", "Facts", "Range", "Search", "Suggested", "Suggestion"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +69,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A figure with its interval of 95 %, by resampling whole days."""
+    """A figure with its interval of 95 %, by drawing whole days again."""
 
     value: float
     low: float
@@ -94,7 +88,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """A condition with its evidence on the later span, where nothing else is said about events that now pass.
+    """A condition with its evidence on the later span.
 
     `precision`, `frauds`, `hits`, `amount` (of the frauds) and `saved` (by the costs) are of events that the policy
     lets pass; `recall` is the share of all frauds that it lets pass; `whole_precision` counts what is stopped already
@@ -157,11 +151,15 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggested:
-    """What a search gave: the suggestions, the spans in us UTC, how many conditions were judged, and why some fell."""
+    """What a search gave: the suggestions, the spans and the time of the last event in us UTC, and why others fell.
+
+    `passed_frauds` are those of the later span that the policy lets pass, `tried` the conditions that were judged.
+    """
 
     suggestions: tuple[Suggestion, ...]
     mined: tuple[int, int]
     judged: tuple[int, int]
+    last_us: int
     passed_frauds: int
     tried: int
     fell: tuple[tuple[str, str], ...]

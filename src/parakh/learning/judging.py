@@ -13,10 +13,12 @@ from parakh.decisions.definition import DAY_US
 from parakh.errors import InputError
 from parakh.expressions.types import Kind
 from parakh.expressions.values import iso_time
-from parakh.learning.evidence import Example, Facts, Price, Range, Search, Suggestion
+from parakh.learning.costs import Costs
+from parakh.learning.evidence import Example, Facts, Range, Search, Suggestion
 from parakh.learning.extra import needed
 from parakh.learning.gathering import arrow_rows
 from parakh.learning.history import Values
+from parakh.learning.intervals import draws, interval_of
 from parakh.learning.mining import Mine
 from parakh.learning.terms import Condition, Mask
 
@@ -87,20 +89,17 @@ class Judged:
 class Judge:
     """What a condition is worth on the later span."""
 
-    def __init__(self, facts: Facts, search: Search, costs: Price, late: NDArray[np.int64], tried: int) -> None:
+    def __init__(self, facts: Facts, search: Search, costs: Costs, late: NDArray[np.int64], tried: int) -> None:
         self.facts, self.search, self.late, self.tried = facts, search, late, tried
         self.fraud, self.passed, self.amount = facts.fraud[late], ~facts.stopped[late], facts.amount[late]
-        amount = np.nan_to_num(self.amount)
         outcome = np.zeros(late.size, np.int8)
-        self.saves = np.asarray(
-            costs.of(outcome, self.fraud, amount) - costs.of(outcome + np.int8(search.then), self.fraud, amount)
-        )
+        asked = outcome + np.int8(search.then)
+        self.saves = costs.of(outcome, self.fraud, self.amount) - costs.of(asked, self.fraud, self.amount)
         day = facts.time_us[late] // DAY_US
         self.days, self.day = np.unique(day, return_inverse=True)
         self.length = max((int(facts.time_us[late].max()) - int(facts.time_us[late].min())) / DAY_US, 1.0)
         self.base = float(self.fraud[self.passed].mean())
-        count = self.days.size
-        self.draws = np.random.default_rng(search.seed).multinomial(count, np.full(count, 1 / count), _ROUNDS)
+        self.draws = np.array(list(draws(self.days.size, rounds=_ROUNDS, seed=search.seed)))
 
     def hits(self, condition: Condition) -> Mask:
         return condition.holds(self.facts.values)[self.late]
@@ -169,17 +168,23 @@ class Judge:
         return ""
 
     def _range(self, values: NDArray[Any], of: Mask | None = None) -> Range:
-        """The sum of values, or their share of a count, with its interval over resampled days."""
+        """The sum of values with its interval over resampled days; or their share of a count.
+
+        Of a share the interval is at least Wilson's (1927): where all hits are frauds, resampling knows no other case.
+        """
         sums = np.bincount(self.day, weights=values, minlength=self.days.size)
-        drawn = self.draws @ sums
+        drawn = np.asarray(self.draws @ sums, np.float64)
         value = float(sums.sum())
+        counts = np.bincount(self.day, weights=of, minlength=self.days.size)
         if of is not None:
-            counts = np.bincount(self.day, weights=of, minlength=self.days.size)
             counted = self.draws @ counts
             drawn = np.divide(drawn, counted, out=np.zeros(drawn.size), where=counted > 0)
             value = value / float(counts.sum()) if counts.any() else 0.0
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        return Range(value, float(low), float(high))
+        found = interval_of(drawn)
+        if of is None or not counts.any():
+            return Range(value, found.low, found.high)
+        low, high = _wilson(value, float(counts.sum()))
+        return Range(value, min(low, found.low), max(high, found.high))
 
     def _examples(self, new: Mask) -> tuple[Example, ...]:
         """The latest hits, frauds first."""
@@ -219,6 +224,13 @@ class Judge:
         if np.isnan(number):
             return None
         return bool(number) if kind is Kind.BOOLEAN else int(number) if kind is Kind.INTEGER else number
+
+
+def _wilson(share: float, count: float) -> tuple[float, float]:
+    z2 = 1.96**2
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = 1.96 * np.sqrt(share * (1 - share) / count + z2 / (4 * count * count)) / (1 + z2 / count)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def taken(values: Values, rows: NDArray[np.int64]) -> Values:

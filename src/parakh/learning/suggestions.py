@@ -15,7 +15,8 @@ import numpy as np
 from parakh.decisions.definition import ProjectLike
 from parakh.decisions.names import Names
 from parakh.learning.columns import OWN
-from parakh.learning.evidence import Facts, Price, Search, Suggested, Suggestion
+from parakh.learning.costs import Costs
+from parakh.learning.evidence import Facts, Search, Suggested, Suggestion
 from parakh.learning.history import History
 from parakh.learning.judging import Judge, Judged, split, taken
 from parakh.learning.mining import Mine, mine
@@ -51,7 +52,7 @@ def facts_of(history: History, project: ProjectLike) -> Facts:
 def suggest(
     facts: Facts,
     search: Search,
-    costs: Price,
+    costs: Costs,
     *,
     names: Sequence[str] = (),
     rejected: Sequence[Condition] = (),
@@ -97,6 +98,7 @@ def suggest(
         suggestions=tuple(suggestions),
         mined=spans.mined,
         judged=spans.judged,
+        last_us=facts.last_us,
         passed_frauds=int((judge.fraud & judge.passed).sum()),
         tried=len(mined),
         fell=tuple(fell),
