@@ -118,7 +118,7 @@ def command(
     history = replayed(loaded, "replaying" if old is None else "replaying with the new", segments)
     chosen: dict[str, Any] = {"costs": settings.costs, "capacity": settings.review_capacity, "zone": zone_of(loaded)}
     live = None if old is None or before is None else (Votes(before), policy_of(old, before.event_type))
-    change = None if before is None else compare(before, history, **chosen)
+    change = None if before is None else compare(before, history, policy=live[1] if live else None, **chosen)
     same = before is not None and before.ids.equals(history.ids)
     tested = backtest(history, policy_of(loaded, history.event_type), **chosen, live=live if same else None)
     if out is not None:

@@ -18,6 +18,7 @@ from parakh.decisions.decisions import Decisions
 from parakh.decisions.parts import Part
 from parakh.events.ids import IdIndex
 from parakh.expressions.zones import Zone
+from parakh.learning.versus import moves, people_changed
 from parakh.rules.definition import Rule
 
 __all__ = ["Facts", "Totals", "Verdicts", "good_people_changed", "movements"]
@@ -249,26 +250,20 @@ def movements(before: Mapping[str, Judged], after: Mapping[str, Judged]) -> tupl
     for name, old in before.items():
         if name not in after:
             continue
-        new = after[name]
-        old_outcome, new_outcome = _aligned(old, new)
-        for was in range(len(OUTCOMES)):
-            for became in range(len(OUTCOMES)):
-                rows = np.flatnonzero((old_outcome == was) & (new_outcome == became))
-                if was == became or not rows.size:
-                    continue
-                fraud = old.facts.fraud[rows] == 1
-                amount = old.facts.amount[rows]
-                found.append(
-                    Movement(
-                        event_type=name,
-                        before=OUTCOMES[was],
-                        after=OUTCOMES[became],
-                        events=int(rows.size),
-                        amount=int(amount.sum()),
-                        frauds=int(fraud.sum()),
-                        fraud_amount=int(amount[fraud].sum()),
-                    )
+        for was, became, rows in moves(*_aligned(old, after[name])):
+            fraud = old.facts.fraud[rows] == 1
+            amount = old.facts.amount[rows]
+            found.append(
+                Movement(
+                    event_type=name,
+                    before=was,
+                    after=became,
+                    events=int(rows.size),
+                    amount=int(amount.sum()),
+                    frauds=int(fraud.sum()),
+                    fraud_amount=int(amount[fraud].sum()),
                 )
+            )
     return tuple(found)
 
 
@@ -281,16 +276,10 @@ def good_people_changed(before: Mapping[str, Judged], after: Mapping[str, Judged
     for name, old in before.items():
         if name not in after:
             continue
-        old_outcome, new_outcome = _aligned(old, after[name])
-        person, fraud = old.facts.person, old.facts.fraud
-        count = int(person.max(initial=-1)) + 1
-        bad = np.bincount(person[(fraud == 1) & (person >= 0)], minlength=count) > 0
-        stopped = [
-            np.bincount(person[(outcome > 0) & (fraud != 1) & (person >= 0)], minlength=count) > 0
-            for outcome in (old_outcome, new_outcome)
-        ]
-        gained += int((stopped[0] & ~stopped[1] & ~bad).sum())
-        lost += int((stopped[1] & ~stopped[0] & ~bad).sum())
+        was, now = _aligned(old, after[name])
+        fraud = old.facts.fraud
+        here = people_changed(old.facts.person, bad=fraud == 1, good=fraud != 1, before=was > 0, after=now > 0)
+        gained, lost = gained + here[0], lost + here[1]
     return gained, lost
 
 

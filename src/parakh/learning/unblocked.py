@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from parakh.decisions.definition import Policy
 from parakh.decisions.policy import DEGRADED
 from parakh.learning.figures import ratio
+from parakh.learning.history import History
 from parakh.learning.votes import Votes
 from parakh.rules.definition import Mode, Outcome
 
-__all__ = ["Estimate", "Unblocked", "unblocked"]
+__all__ = ["Estimate", "Unblocked", "asked_for", "unblocked", "weights_of"]
 
 _NORMAL_95 = 1.959963984540054
 
@@ -64,8 +65,7 @@ def unblocked(judged: Votes, live: Votes, policy: Policy) -> Unblocked | None:
     if policy.holdout is None or not policy.holdout.share:
         return None
     history, share = live.history, policy.holdout.share
-    held = history.held_out
-    weight = np.where(held, 1 / share, np.where(history.outcome > 0, 0.0, 1.0))
+    held, weight = history.held_out, weights_of(history, share)
     asked = judged.outcome
     stops = asked > 0
 
@@ -92,6 +92,18 @@ def unblocked(judged: Votes, live: Votes, policy: Policy) -> Unblocked | None:
         by_rule=hits,
         fraud_rate=_share(weight, held & history.matured, history.fraud),
     )
+
+
+def weights_of(live: History, share: float) -> NDArray[np.float64]:
+    """How many events each stands for, under a live policy that lets this share of what it stops through."""
+    return np.where(live.held_out, 1 / share, np.where(live.outcome > 0, 0.0, 1.0))
+
+
+def asked_for(history: History) -> NDArray[np.int8]:
+    """The outcome of each event as if the policy had no holdout."""
+    stands_for = [int(Outcome[name.upper()]) if kind == "holdout" else -1 for kind, name in history.deciders]
+    asked = np.array(stands_for, np.int8)[history.won]
+    return np.where(asked < 0, history.outcome, asked)
 
 
 def _beyond(live: Votes, policy: Policy) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from parakh.decisions.definition import Policy
 from parakh.errors import InputError
 from parakh.learning.backtest import Load, as_json, cost_of, load_of, local_days, weeks_of
 from parakh.learning.costs import Costs
@@ -17,6 +18,7 @@ from parakh.learning.examples import Example, largest
 from parakh.learning.figures import Figures, Sums, figures_by, sums_by
 from parakh.learning.history import History
 from parakh.learning.intervals import Interval, draws, interval_of
+from parakh.learning.unblocked import Estimate, asked_for, weights_of
 from parakh.rules.definition import Outcome
 
 __all__ = ["Change", "Moved", "compare", "moves", "people_changed"]
@@ -38,9 +40,12 @@ class Moved:
 class Change:
     """What a new policy does otherwise than an old one, on the events that both decided.
 
-    `cost_change` is the new cost less the old (below 0: cheaper), with a 95 % interval by resampling people, or days
-    where events belong to nobody. `people_gained` are good people whom the old policy stopped and the new does not,
-    `people_lost` those stopped only now. `only_old` and `only_new` count events that one of them alone decided.
+    `cost_change` is the new cost less the old (below 0: cheaper), with a 95 % interval by resampling people, or
+    days where events belong to nobody. `people_gained` are good people whom the old policy stopped and the new does
+    not, `people_lost` those stopped only now. `unseen` counts matured events that the old policy stopped and the
+    new does not: what became of them may never have been known, and counts as good then. `by_holdout` is the change
+    in cost by the old policy's holdout, None where it has none; its `events` are those let through by it.
+    `only_old` and `only_new` count events that one of them alone decided.
     """
 
     old_hash: str
@@ -59,6 +64,8 @@ class Change:
     cost_change_low: float
     cost_change_high: float
     resampled: str
+    unseen: int
+    by_holdout: Estimate | None
     weeks_before: tuple[Figures, ...]
     weeks_after: tuple[Figures, ...]
     examples: dict[str, tuple[Example, ...]]
@@ -85,6 +92,7 @@ def compare(
     old: History,
     new: History,
     *,
+    policy: Policy | None = None,
     costs: Costs | None = None,
     capacity: float = 100,
     zone: str = "UTC",
@@ -93,6 +101,7 @@ def compare(
 ) -> Change:
     """Compare what two policies did on the same past, one event type and one label.
 
+    `policy` is the old one: where it was live with a holdout, that says what stopped events would have become.
     Raises InputError where they have no event in common.
     """
     costs = costs or Costs()
@@ -103,6 +112,13 @@ def compare(
     weeks = weeks_of(day, first)
     whose, resampled = (after.person.astype(np.int64), "people") if after.person.size else (day, "days")
     interval = _interval(spent[1] - spent[0], whose, seed=seed, rounds=rounds)
+    by_holdout = None
+    if policy is not None and policy.holdout is not None and policy.holdout.share:
+        asked = [cost_of(history, costs, asked_for(history)) for history in (before, after)]
+        change = weights_of(before, policy.holdout.share) * (asked[1] - asked[0])
+        likely = _interval(change, whose, seed=seed, rounds=rounds)
+        held = int((before.held_out & before.matured).sum())
+        by_holdout = Estimate(float(change.sum()), likely.low, likely.high, held)
     gained, lost = people_changed(
         after.person, bad=after.fraud, good=after.good, before=before.outcome > 0, after=after.outcome > 0
     )
@@ -123,6 +139,8 @@ def compare(
         cost_change_low=interval.low,
         cost_change_high=interval.high,
         resampled=resampled,
+        unseen=int((after.matured & (before.outcome > 0) & (after.outcome == 0)).sum()),
+        by_holdout=by_holdout,
         weeks_before=figures_by(before, spent[0], *weeks),
         weeks_after=figures_by(after, spent[1], *weeks),
         examples=_examples(before, after),
@@ -167,13 +185,13 @@ def people_changed(
 
 
 def _moved(before: History, after: History) -> tuple[Moved, ...]:
-    pairs = before.outcome.astype(np.int64) * len(_OUTCOMES) + after.outcome
-    sums = sums_by(after, pairs, len(_OUTCOMES) ** 2, before.outcome != after.outcome)
-    return tuple(
-        Moved(before=_OUTCOMES[number // len(_OUTCOMES)], after=_OUTCOMES[number % len(_OUTCOMES)], sums=item)
-        for number, item in enumerate(sums)
-        if item.events
-    )
+    everything = np.zeros(len(after), np.int64)
+    found = []
+    for was, became, rows in moves(before.outcome, after.outcome):
+        here = np.zeros(len(after), np.bool_)
+        here[rows] = True
+        found.append(Moved(before=was, after=became, sums=sums_by(after, everything, 1, here)[0]))
+    return tuple(found)
 
 
 def _interval(change: NDArray[np.float64], whose: NDArray[np.int64], *, seed: int, rounds: int) -> Interval:

@@ -89,7 +89,22 @@ def change_verdict(change: Change, currency: str) -> str:
     good = change.after.stopped.good - change.before.stopped.good
     more = f"{major(abs(fraud), currency)} {'more' if fraud > 0 else 'less'} fraud" if fraud else "as much fraud"
     fewer = plural(abs(good), f"{'more' if good > 0 else 'fewer'} good event") if good else "as many good events"
-    return f"{first}; it stops {more} and {fewer}."
+    return f"{first}; it stops {more} and {fewer}.{_unseen(change, currency)}"
+
+
+def _unseen(change: Change, currency: str) -> str:
+    """What the labels cannot say of events that the old policy stopped and the new lets through."""
+    if not change.unseen:
+        return ""
+    told = (
+        f" {plural(change.unseen, 'matured event')} that the old policy stopped would go through, and what becomes of "
+        "stopped events may not be known"
+    )
+    found = change.by_holdout
+    if found is None:
+        return f"{told}: without a holdout the new policy may look better than it is."
+    sides = f"{signed(found.low, currency)} to {signed(found.high, currency)}"
+    return f"{told}: by the holdout its cost changes by {signed(found.value, currency)} ({sides})."
 
 
 def signed(amount: float, currency: str) -> str:
