@@ -49,6 +49,7 @@ VERBS = {
     "train": Verb("train", "Models from a training set, each with a card."),
     "suggest": Verb("suggest", "Rules that past events suggest, in shadow until a person accepts them."),
     "drift": Verb("drift", "What has changed: inputs, scores, rules, labels, volume; alarms beyond chance."),
+    "tune": Verb("tune", "Score thresholds that lose least under what people can review."),
     "explain": Verb("explain", "One decision in words: windows, features, rules, score."),
     "secrets": Verb("secrets", "The keys that protect personal data: which they are, and a new one."),
     "key": Verb("key", "The API keys of a service: make, list, revoke."),
