@@ -39,7 +39,6 @@ class HeldOut:
             self._exempt_deciders[number] = rule.override
             if rule.mode is Mode.LIVE and not rule.holdout and rule.then is not Outcome.ALLOW:
                 self._exempt_hits[number >> 6] |= np.uint64(1 << (number & 63))
-        self._spares = bool(self._exempt_hits.any())
         self.amount_slot: int | None = None
         if holdout.below is not None:
             assert amount is not None, "the check of a project sees that there is an amount"
@@ -60,26 +59,30 @@ class HeldOut:
         where only small amounts are held out, those whose amount is unknown.
         """
         outcome, won = judgement.outcome, judgement.won
-        may = (outcome != Outcome.ALLOW) & (flags & DEGRADED == 0) & ~self._exempt_deciders[won]
-        if self._spares:
-            may &= ~(judgement.hits & self._exempt_hits).any(axis=1)
-        if amounts is not None:
-            may &= (amounts != NULL_WORD) & (amounts < self._below)
-        rows = np.flatnonzero(may)
+        # First what leaves the fewest rows: most events are allowed, and chance takes few of the others.
+        rows = np.flatnonzero(outcome)
         if not rows.size:
             return
-        held = rows[self._chosen(ids[0][rows], ids[1][rows])]
-        won[held] = self._first + outcome[held].astype(np.int32)
-        outcome[held] = Outcome.ALLOW
-        flags[held] |= HOLDOUT
+        rows = rows[self._chosen(ids[0][rows], ids[1][rows])]
+        if not rows.size:
+            return
+        may = (flags[rows] & DEGRADED == 0) & ~self._exempt_deciders[won[rows]]
+        may &= ~(judgement.hits[rows] & self._exempt_hits).any(axis=1)
+        if amounts is not None:
+            may &= (amounts[rows] != NULL_WORD) & (amounts[rows] < self._below)
+        rows = rows[may]
+        won[rows] = self._first + outcome[rows].astype(np.int32)
+        outcome[rows] = Outcome.ALLOW
+        flags[rows] |= HOLDOUT
 
-    def _chosen(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> list[bool]:
+    def _chosen(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Of each id whether chance takes it."""
         key, bound = self._key, self._bound
         words = np.empty((high.size, 2), ">u8")
         words[:, 0], words[:, 1] = high, low
         data = words.tobytes()
-        return [
+        taken = [
             int.from_bytes(hashlib.blake2b(data[at : at + 16], digest_size=8, key=key).digest(), "big") < bound
             for at in range(0, len(data), 16)
         ]
+        return np.array(taken, np.bool_)
