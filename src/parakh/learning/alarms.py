@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parakh.expressions.values import iso_time
-from parakh.learning.drift import ALARM, WATCH
+from parakh.learning.drift import ALARM, WATCH, told
 from parakh.learning.tracks import ALARMED, Track
 
 __all__ = ["Alarm", "alarms_of"]
@@ -40,8 +39,13 @@ class Alarm:
         }  # fmt: skip
 
 
-def alarms_of(tracks: Sequence[Track], periods: npt.NDArray[np.int64], event_type: str) -> tuple[Alarm, ...]:
-    """What has changed and still is so in the newest period; the alarms first, the farthest beyond first."""
+def alarms_of(
+    tracks: Sequence[Track], periods: npt.NDArray[np.int64], event_type: str, day: Callable[[int], str]
+) -> tuple[Alarm, ...]:
+    """What has changed and still is so in the newest period; the alarms first, the farthest beyond first.
+
+    `day` says a time as a day, for people.
+    """
     found = []
     for track in tracks:
         last = track.last
@@ -58,25 +62,22 @@ def alarms_of(tracks: Sequence[Track], periods: npt.NDArray[np.int64], event_typ
         alarm = Alarm(
             level="alarm" if track.state[last] == ALARMED else "watch", kind=track.kind, subject=track.subject,
             since_us=int(periods[first]), value=value, bound=bound,
-            text=_sentence(track, last, int(periods[first]), bound, event_type),
+            text=_sentence(track, last, day(int(periods[first])), bound, event_type),
         )  # fmt: skip
         far = value / bound if track.kind == "stability" else abs(value - track.reference) / (track.reference + 1e-9)
         found.append((alarm.level, -far, track.kind, track.subject, alarm))
     return tuple(item[-1] for item in sorted(found, key=lambda item: item[:-1]))
 
 
-def _sentence(track: Track, last: int, since_us: int, bound: float, event_type: str) -> str:
-    value, since = float(track.value[last]), iso_time(since_us)[:10]
+def _sentence(track: Track, last: int, since: str, bound: float, event_type: str) -> str:
+    value = float(track.value[last])
     if track.kind == "stability":
-        told = f"{track.subject} is spread otherwise since {since}: index {value:.2f}, bound {bound:.2f}"
-        old = track.baseline.mean if track.baseline is not None else None
-        if old is not None and track.mean is not None and not math.isnan(track.mean[last]):
-            told += f"; its mean went from {old:.4g} to {track.mean[last]:.4g}"
-        return told
+        said = f"{track.subject} is spread otherwise since {since}: index {value:.2f}, bound {bound:.2f}"
+        return said + _moved(track, last)
     if track.kind == "received":
         return (
-            f"{value:,.0f} {event_type} events a day came since {since}; it were {track.reference:,.0f}, and chance "
-            f"ends at {bound:,.0f}"
+            f"{value:,.0f} {event_type} events a day came since {since}; before it was {track.reference:,.0f}, and "
+            f"chance ends at {bound:,.0f}"
         )
     what = {
         "missing": f"{track.subject} is missing in",
@@ -88,6 +89,24 @@ def _sentence(track: Track, last: int, since_us: int, bound: float, event_type: 
         f"{what} {_percent(value)} of {of} since {since}; it was {_percent(track.reference)}, and chance ends at "
         f"{_percent(bound)}"
     )
+
+
+def _moved(track: Track, last: int) -> str:
+    """What of an input's spread is told in words: its mean, and how much is missing, where they moved."""
+    old, new = track.baseline, track.counts
+    if old is None or new is None:
+        return ""
+    told_of = ""
+    if (
+        old.mean is not None
+        and track.mean is not None
+        and abs(float(track.mean[last]) - old.mean) > 0.1 * abs(old.mean)
+    ):
+        told_of = f"; its mean went from {told(old.mean)} to {told(float(track.mean[last]))}"
+    missing = float(new[last, -1] / new[last].sum())
+    if abs(missing - old.null_share) > 0.02:
+        told_of += f"; missing in {_percent(missing)}, before in {_percent(old.null_share)}"
+    return told_of
 
 
 def _percent(share: float) -> str:

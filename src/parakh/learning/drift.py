@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 from parakh.errors import InputError
 
 __all__ = [
-    "ALARM", "WATCH", "Baseline", "Counts", "baseline_of", "chance_index", "dispersion", "stability",
-    "stability_index", "usual_range",
+    "ALARM", "WATCH", "Baseline", "Counts", "baseline_of", "card_baselines", "chance_index", "dispersion", "stability",
+    "stability_index", "told", "usual_range",
 ]  # fmt: skip
 
 Counts: TypeAlias = npt.NDArray[np.float64]
@@ -74,7 +74,7 @@ class Baseline:
         if not self.edges:
             return ("any", "NULL")
         last = len(self.edges)
-        return (*(f"≤ {edge:.4g}" for edge in self.edges), f"> {self.edges[last - 1]:.4g}", "NULL")
+        return (*(f"≤ {told(edge)}" for edge in self.edges), f"> {told(self.edges[last - 1])}", "NULL")
 
     def places(self, values: object) -> npt.NDArray[np.int64]:
         """The bin of each value: numbers with NaN for NULL, or texts as an Arrow array."""
@@ -165,6 +165,22 @@ def baseline_of(values: object, weights: npt.ArrayLike | None = None) -> Baselin
         shares=tuple((held / total).tolist()) if total else (0.0,) * (edges.size + 1),
         edges=tuple(edges.tolist()), mean=mean,
     )  # fmt: skip
+
+
+def card_baselines(card: Mapping[str, Any]) -> tuple[dict[str, Baseline], Baseline | None]:
+    """The baselines of a model's card: of its inputs, and of its score. Raises InputError where there are none.
+
+    >>> spread = baseline_of([1.0, 2.0]).as_data()
+    >>> of_inputs, of_score = card_baselines({"inputs": ["amount"], "baseline": {"amount": spread, "score": spread}})
+    >>> list(of_inputs), of_score.edges
+    (['amount'], (1.0, 2.0))
+    """
+    held = card.get("baseline")
+    if not isinstance(held, Mapping) or not held:
+        raise InputError("the model's card does not say how its inputs were spread (hint: train it again)")
+    names = [name for name in held if name != "score" or name in card.get("inputs", ())]
+    score = None if "score" in names else held.get("score")
+    return {name: Baseline.of_data(held[name]) for name in names}, None if score is None else Baseline.of_data(score)
 
 
 def stability(baseline: Baseline, values: object, weights: npt.ArrayLike | None = None) -> float:
@@ -270,6 +286,15 @@ def usual_range(
     first = int(np.searchsorted(below, chance / 2, side="right"))
     last = int(np.searchsorted(below, 1 - chance / 2))
     return (first / others, min(1.0, last / others) if share else last / others)
+
+
+def told(number: float) -> str:
+    """A number for people, with four digits or all before the point.
+
+    >>> told(0.012345), told(61512.7), told(3.0)
+    ('0.01235', '61,513', '3')
+    """
+    return f"{number:,.0f}" if 1e4 <= abs(number) < 1e15 else f"{number:.4g}"
 
 
 def _texts(values: object) -> pa.DictionaryArray | None:

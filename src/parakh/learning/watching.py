@@ -14,17 +14,21 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from parakh.decisions.definition import DAY_US
+from parakh.decisions.definition import DAY_US, ProjectLike
+from parakh.decisions.plan import compile_intake, compile_plan
 from parakh.errors import InputError
+from parakh.expressions.strings import Strings
+from parakh.expressions.types import Kind
 from parakh.expressions.values import iso_time
 from parakh.expressions.zones import Zone
 from parakh.learning.alarms import Alarm, alarms_of
+from parakh.learning.columns import inputs_of
 from parakh.learning.drift import Baseline, Counts, baseline_of
 from parakh.learning.gathering import arrow_rows
 from parakh.learning.history import History, Values
 from parakh.learning.tracks import Draft, Track
 
-__all__ = ["Drift", "watch"]
+__all__ = ["Drift", "usual_beginning", "watch", "watchable"]
 
 CHANCE: Final = 0.05
 """The probability of any alarm at all, all things that are watched taken together, where nothing has changed."""
@@ -41,6 +45,7 @@ class Drift:
     label: str
     model: str | None
     every: str
+    zone: str
     reference: int
     since_us: int
     periods: npt.NDArray[np.int64]
@@ -53,6 +58,10 @@ class Drift:
     def alarming(self) -> tuple[Alarm, ...]:
         """Those that are more than to be watched."""
         return tuple(item for item in self.alarms if item.level == "alarm")
+
+    def day(self, at_us: int) -> str:
+        """The day of a time, as the project's zone has it."""
+        return local_day(at_us, self.zone)
 
     def of_kind(self, kind: str) -> list[Track]:
         """The tracks of a kind."""
@@ -114,17 +123,50 @@ def watch(
         label=history.label,
         model=model,
         every=every,
+        zone=zone,
         reference=int(before.size),
         since_us=since_us,
         periods=looking.periods,
         events=looking.counted(np.ones(after.size, np.bool_)),
         tracks=tracks,
-        alarms=alarms_of(tracks, looking.periods, history.event_type),
+        alarms=alarms_of(tracks, looking.periods, history.event_type, lambda at_us: local_day(at_us, zone)),
         received={
             "received": summary.received, "accepted": summary.accepted, "duplicates": summary.duplicates,
             "quarantined": dict(sorted(summary.quarantined.items())),
         },
     )  # fmt: skip
+
+
+def local_day(at_us: int, zone: str) -> str:
+    """The day of a time in a zone.
+
+    >>> local_day(1_737_916_200_000_000, "Asia/Kolkata")  # 18:30 UTC of the day before
+    '2025-01-27'
+    """
+    times = np.array([at_us], np.int64)
+    return iso_time(int((times + Zone(zone).offset_us(times))[0]))[:10]
+
+
+def watchable(project: ProjectLike, event_type: str) -> tuple[str, ...]:
+    """The inputs whose spread can be watched: all that a model may read, but for times, which never come again."""
+    definitions = project.definitions
+    plan = compile_plan(definitions, project.hash, compile_intake(definitions, Strings(), started_us=None))
+    there, _ = inputs_of(plan.by_name[event_type], definitions)
+    return tuple(item.name for item in there if item.column.type.kind is not Kind.TIMESTAMP)
+
+
+def usual_beginning(history: History, *, every: str, zone: str) -> int:
+    """Where what is watched begins unless somebody says: the last four weeks or days, at most half of the history."""
+    times = history.time_us
+    first, last = int(times.min()), int(times.max())
+    back = 4 if every == "week" else 7
+    newest = _starts(np.array([last]), every, Zone(zone))
+    begin = _starts(newest - (back - 1) * (7 if every == "week" else 1) * DAY_US + DAY_US // 2, every, Zone(zone))
+    half = first + (last - first) // 2
+    if begin[0] >= half:
+        return int(begin[0])
+    later = np.unique(_starts(times[times >= half], every, Zone(zone)))
+    return int(next((at for at in later.tolist() if at >= half), half))
 
 
 class _Looking:
@@ -142,8 +184,8 @@ class _Looking:
         self.history, self.before, self.after = history, before, after
         self.every = every
         times = history.time_us[after]
-        starts = zone.week_start(times) if every == "week" else zone.day_start(times)
-        self.periods, self.period = np.unique(np.maximum(starts, since_us), return_inverse=True)
+        starts = np.maximum(_starts(times, every, zone), since_us)
+        self.periods, self.period = np.unique(starts, return_inverse=True)
         days, self.day_after = np.unique(zone.day_start(times), return_inverse=True)
         self.period_of_day = np.zeros(days.size, np.int64)
         self.period_of_day[self.day_after] = self.period
@@ -217,6 +259,10 @@ class _Looking:
         if own:
             return _table(self.day_before, places[self.before], int(self.day_before.max()) + 1, bins), None
         return _table(self.day_after, places[self.after], self.period_of_day.size, bins), self.period_of_day
+
+
+def _starts(times: npt.NDArray[np.int64], every: str, zone: Zone) -> npt.NDArray[np.int64]:
+    return zone.week_start(times) if every == "week" else zone.day_start(times)
 
 
 def _table(group: npt.NDArray[np.int64], place: npt.NDArray[np.int64], groups: int, bins: int) -> Counts:

@@ -1,0 +1,284 @@
+"""`parakh drift`: what has changed since a model learned, or since another span - inputs, scores, rules, labels."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from parakh.cli.console import Console, bold, clean, dim, green, red, yellow
+from parakh.cli.loading import await_kernels, expect_label_columns, given_past, load_project, warm_kernels
+from parakh.cli.options import LENGTH_OF_TIME, MOMENT, past_options
+from parakh.cli.progress import Bar
+from parakh.cli.replay import show_progress
+from parakh.cli.words import plural, thousands
+from parakh.errors import InputError
+
+if TYPE_CHECKING:
+    from parakh.learning.tracks import Track
+    from parakh.learning.watching import Drift
+
+__all__ = ["command"]
+
+_MOST_ROWS = 12
+
+
+@click.command(
+    short_help="What has changed: inputs, scores, rules, labels, volume; alarms beyond chance.",
+    epilog="\b\nExamples\n  parakh drift shop --events payment.ndjson --labels labels.ndjson --since 2025-03-01\n"
+    "  parakh drift shop --data /var/lib/parakh --model payment_fraud --out drift.html\n"
+    "  parakh drift shop --data /var/lib/parakh --every day --post https://parakh.example.com --key-file key\n\n"
+    "Exit code 1 when there is an alarm, 0 otherwise.",
+)
+@click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@past_options()
+@click.option("--for", "event_type", metavar="TYPE", help="Of which event type; where several have the label.")
+@click.option("--label", metavar="NAME", help="The label whose rate is watched (fraud).")
+@click.option("--from", "from_us", type=MOMENT, metavar="TIME", help="Events from this time on; windows see all.")
+@click.option("--since", "since_us", type=MOMENT, metavar="TIME", help="Watch from this time on.")
+@click.option(
+    "--reference-to", "reference_to_us", type=MOMENT, metavar="TIME", help="The reference ends here (--since)."
+)
+@click.option("--known-by", type=MOMENT, metavar="TIME", help="Labels as known by then; the last event, unless said.")
+@click.option("--maturity", type=LENGTH_OF_TIME, metavar="LENGTH", help="When an event counts as matured (7d).")
+@click.option("--model", metavar="NAME", help="Hold inputs against the card of this model's champion.")
+@click.option("--every", type=click.Choice(["week", "day"]), default="week", show_default=True, help="A period.")
+@click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A page: HTML.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--post", metavar="URL", help="Post the alarms to a running server, whose webhooks send them on.")
+@click.option(
+    "--key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Its API key, with the scope label (or PARAKH_API_KEY).",
+)
+def command(
+    project: Path,
+    events: tuple[str, ...],
+    labels: str | None,
+    label_delay: int | None,
+    data: Path | None,
+    event_type: str | None,
+    label: str | None,
+    from_us: int | None,
+    since_us: int | None,
+    reference_to_us: int | None,
+    known_by: int | None,
+    maturity: int | None,
+    model: str | None,
+    every: str,
+    out: Path | None,
+    as_json: bool,
+    post: str | None,
+    key_file: Path | None,
+) -> int:
+    """Replay past events through PROJECT and hold what came since a time against what came before it.
+
+    Watched are the spread and the missing values of each input and score, how often each rule hits, how many events
+    come, and how many of the matured ones are fraud. An alarm is what is beyond its bound and beyond chance in the
+    newest week. Without --since the last four weeks are watched; with --model all since its training ended.
+    """
+    from parakh.learning.dataset import target_of
+    from parakh.learning.past import Files
+    from parakh.learning.settings import read_learning
+
+    errors = Console.stderr()
+    loaded = load_project(project)
+    if key_file is not None and post is None:
+        raise click.BadParameter(
+            "a key is needed only where alarms are posted: say --post too", param_hint="--key-file"
+        )
+    key = _key_in(key_file)
+    settings = read_learning(project)
+    delay = settings.label_delay_us if maturity is None else maturity
+    past = given_past(loaded, events, labels, label_delay, data)
+    if isinstance(past, Files):
+        expect_label_columns(loaded, past.sources, label_delay)
+        if labels is None and label_delay is None:
+            past = replace(past, label_delay_us=delay)
+    warming = warm_kernels(errors)
+    from parakh.learning.history import make_history
+    from parakh.learning.watching import usual_beginning, watch, watchable
+
+    target = target_of(loaded.definitions, past.event_types, event_type, label or settings.label)
+    inputs = watchable(loaded, target.name)
+    baselines: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
+    if model is not None:
+        baselines, scores, trained_to = _of_card(project, model)
+        inputs = tuple(name for name in inputs if name in baselines)
+        since_us = trained_to if since_us is None else since_us
+    await_kernels(warming, errors)
+    with Bar(errors, "replaying") as bar:
+        history = make_history(
+            loaded,
+            past,
+            event_type=target.name,
+            label=label or settings.label,
+            from_us=from_us,
+            known_by_us=known_by,
+            label_delay_us=delay,
+            inputs=inputs,
+            on_progress=lambda progress: show_progress(bar, progress),
+        )
+    zone = loaded.definitions.settings.time_zone
+    found = watch(
+        history,
+        since_us=usual_beginning(history, every=every, zone=zone) if since_us is None else since_us,
+        reference_to_us=reference_to_us,
+        baselines=baselines,
+        scores=scores,
+        model=model,
+        every=every,
+        zone=zone,
+    )
+    if out is not None:
+        from parakh.cli.report.document import write_page
+        from parakh.cli.report.drift_page import render
+
+        write_page(out, render(found, history, project=loaded.definitions.settings.name, past=past.described()))
+    console = Console.stdout()
+    if as_json:
+        console.print(json.dumps(found.as_data(), indent=2, allow_nan=False))
+    else:
+        _show(found, console)
+        if out is not None:
+            console.print("", f"{green('wrote')} {bold(clean(str(out)))}")
+    if post is not None:
+        _post(found, post, key, errors)
+    return 1 if found.alarming else 0
+
+
+def _of_card(project: Path, model: str) -> tuple[dict[str, Any], dict[str, Any], int | None]:
+    """The baselines of a model's champion, of its inputs and its score, and when the events ended that it learned from.
+
+    Raises InputError where there is no champion, or no card of it.
+    """
+    from parakh.expressions.values import timestamp_us
+    from parakh.learning.drift import card_baselines
+    from parakh.learning.registry import Registry
+
+    registry = Registry.open(project, model)
+    champion = registry.champion
+    card = None if champion is None else registry.card(champion.number)
+    if card is None:
+        raise InputError(
+            f"model {model} has no champion with a card: nothing says how its inputs were spread (hint: leave --model "
+            "out, and what came before --since is the reference)"
+        )
+    of_inputs, of_score = card_baselines(card)
+    span = (card.get("dataset") or {}).get("span") or {}
+    ended = span.get("to") or span.get("known_by")
+    return of_inputs, {} if of_score is None else {model: of_score}, None if ended is None else timestamp_us(str(ended))
+
+
+def _key_in(path: Path | None) -> str | None:
+    if path is None:
+        return os.environ.get("PARAKH_API_KEY") or None
+    key = path.read_text(encoding="utf-8", errors="replace").strip()
+    if not key or not key.isprintable() or not key.isascii():
+        raise InputError(f"{path} holds no API key: it is one line, as `parakh key create` showed it")
+    return key
+
+
+def _post(found: Drift, url: str, key: str | None, errors: Console) -> None:
+    from parakh.client import Client
+
+    with Client(url, api_key=key) as client:
+        count = client.post_alarms([item.as_data() for item in found.alarming]) if found.alarming else 0
+    errors.print(f"{green('posted')} {plural(count, 'alarm')}" if count else dim("no alarm to post"))
+
+
+def _show(found: Drift, console: Console) -> None:
+    against = f"the card of {found.model}" if found.model else f"{plural(found.reference, 'event')} before"
+    watched = int(found.events.sum())
+    console.print(
+        f"{bold(thousands(watched))} {found.event_type} events since {found.day(found.since_us)}, in "
+        f"{plural(found.periods.size, found.every)}, against {against}",
+        "",
+    )
+    if not found.alarms:
+        console.print(f"{green('no alarm')}  nothing has changed beyond chance")
+    for item in found.alarms:
+        word = red("alarm") if item.level == "alarm" else yellow("watch")
+        console.say(f"{word}  {clean(item.text)}", hanging="       ")
+    for title, kind, show in (("inputs", "stability", _input_row), ("rules and rates", "", _rate_row)):
+        tracks = [item for item in found.tracks if (item.kind == kind if kind else item.kind in _RATES)]
+        rows = [row for track in _worst(tracks) if (row := show(track, found))]
+        if rows:
+            console.print("")
+            header = (title, "index", "missing before", "now", "mean before", "now") if kind else (
+                title, "before", "now", "chance from", "to", "")  # fmt: skip
+            console.table(rows, header=header, align="<>>>>>" if kind else "<>>>><")
+        if len(tracks) > _MOST_ROWS:
+            console.print(dim(f"  and {len(tracks) - _MOST_ROWS} more (--json, --out)"))
+
+
+_RATES = ("hit_rate", "label_rate", "received")
+
+
+def _worst(tracks: list[Track]) -> list[Track]:
+    """The rows to show: those with alarms, then those that moved most."""
+
+    def far(track: Track) -> tuple[int, float]:
+        last = track.last
+        if last is None:
+            return (0, 0.0)
+        moved = (
+            float(track.value[last]) if track.kind == "stability" else abs(float(track.value[last]) - track.reference)
+        )
+        return (-int(track.state[last]), -moved if not math.isnan(moved) else 0.0)
+
+    return sorted(tracks, key=far)[:_MOST_ROWS]
+
+
+def _input_row(track: Track, found: Drift) -> list[str] | None:
+    from parakh.learning.drift import told
+
+    last = track.last
+    if last is None:
+        return None
+    missing = next(item for item in found.of_kind("missing") if item.subject == track.subject)
+    before = track.baseline.mean if track.baseline is not None else None
+    now = None if track.mean is None else float(track.mean[last])
+    return [
+        clean(track.subject),
+        _colour(track, last, f"{track.value[last]:.3f}"),
+        _percent(missing.reference),
+        _colour(missing, last, _percent(float(missing.value[last]))),
+        "" if before is None else told(before),
+        "" if now is None or math.isnan(now) else told(now),
+    ]
+
+
+def _rate_row(track: Track, found: Drift) -> list[str] | None:
+    last = track.last
+    if last is None:
+        return None
+    say = (lambda value: f"{value:,.0f}") if track.kind == "received" else _percent
+    name = {"hit_rate": "rule {}", "label_rate": "{} of matured", "received": "{} a day"}[track.kind]
+    low, high = float(track.low[last]), float(track.high[last])
+    known = not math.isnan(track.reference)
+    return [
+        clean(name.format(track.subject)),
+        say(track.reference) if known else "",
+        _colour(track, last, say(float(track.value[last]))),
+        say(low) if known else "",
+        say(high) if known else "",
+        dim(f"in the {found.every} from {found.day(int(found.periods[last]))}")
+        if last < found.periods.size - 1
+        else "",
+    ]
+
+
+def _colour(track: Track, last: int, text: str) -> str:
+    return (str, yellow, red)[int(track.state[last])](text)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
