@@ -229,7 +229,7 @@ def tried(project: Project, world: World, history: History | None = None) -> Bac
     )
 
 
-@settings(max_examples=12, deadline=None, print_blob=True)
+@settings(max_examples=7, deadline=None, print_blob=True)
 @given(rules=rule_sets(), limits=st.sampled_from([(0.9, 0.4), (0.5, 0.05), (0.02, 0.01)]))
 def test_a_back_test_counts_what_a_plain_recount_does(
     world: World, rules: tuple[Rule, ...], limits: tuple[float, float]
@@ -266,7 +266,7 @@ def test_a_back_test_counts_what_a_plain_recount_does(
         assert sum(item.cost for item in parts) == pytest.approx(total.cost)
 
 
-@settings(max_examples=8, deadline=None, print_blob=True)
+@settings(max_examples=4, deadline=None, print_blob=True)
 @given(old=rule_sets(), new=rule_sets())
 def test_a_comparison_counts_what_a_plain_recount_does(
     world: World, old: tuple[Rule, ...], new: tuple[Rule, ...]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parakh.cli.backtest_tables import print_json, show, show_change
-from parakh.cli.console import Console, bold, clean, green
+from parakh.cli.console import Console, bold, clean, green, yellow
 from parakh.cli.loading import await_kernels, expect_label_columns, given_past, load_project, warm_kernels
 from parakh.cli.options import LENGTH_OF_TIME, MOMENT, past_options
 from parakh.cli.progress import Bar
@@ -83,6 +83,10 @@ def command(
     old = None if against is None else load_project(against)
     if from_us is not None and to_us is not None and from_us >= to_us:
         raise click.BadParameter("nothing lies between --from and --to", param_hint="--to")
+    if old is not None and "-" in (item.rpartition("=")[2] for item in events):
+        raise click.BadParameter(
+            "two policies read the events, and - can be read once: name files", param_hint="--events"
+        )
     _expect_page(out, (*events, labels))
     settings = read_learning(project)
     delay = settings.label_delay_us if maturity is None else maturity
@@ -91,6 +95,8 @@ def command(
         expect_label_columns(loaded, past.sources, label_delay)
         if labels is None and label_delay is None:
             past = replace(past, label_delay_us=delay)
+        if labels is None and not any(label.source for event in loaded.definitions.events for label in event.labels):
+            errors.print(f"{yellow('no labels were given')}: what was fraud is not known (--labels)")
     warming = warm_kernels(errors)
     from parakh.learning.backtest import backtest
     from parakh.learning.history import make_history
@@ -152,7 +158,9 @@ def policy_of(project: Project, event_type: str) -> Policy:
 
 
 def _expect_page(out: Path | None, inputs: tuple[str | None, ...]) -> None:
-    """Refuse to write over an input."""
+    """Refuse to write over an input, or where no folder is, before anything is replayed."""
+    if out is not None and not out.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {out.parent}", param_hint="--out")
     for name in inputs:
         path = Path(name.partition("=")[2] or name) if name else None
         if out is not None and path is not None and path.exists() and out.exists() and path.samefile(out):
