@@ -35,7 +35,7 @@ from parakh.streams.mark import read_mark
 from parakh.streams.reader import LogReader
 from parakh.streams.segments import Entry
 
-__all__ = ["ServiceLog"]
+__all__ = ["Reading", "ServiceLog", "tokeniser"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class ServiceLog:
     def event_types(self) -> tuple[str, ...]:
         """The types of which events stand in the log, in the order of the version that took in the first of each."""
         found: dict[str, None] = {}
-        with _Reading.of(self.data) as reading:
+        with Reading.of(self.data) as reading:
             for entry in reading.entries():
                 if entry.kind == EVENTS:
                     events = read_events(entry.payload)
@@ -67,11 +67,11 @@ class ServiceLog:
         return tuple(found)
 
     def replay(self, project: ProjectLike, *, batch_size: int = 4096) -> _Replaying:
-        reading = _Reading.of(self.data)
-        return _Replaying(reading, _Stored.of(project, _tokeniser(self.data)), batch_size)
+        reading = Reading.of(self.data)
+        return _Replaying(reading, _Stored.of(project, tokeniser(self.data)), batch_size)
 
     def described(self) -> list[dict[str, Any]]:
-        with _Reading.of(self.data) as reading:
+        with Reading.of(self.data) as reading:
             first = reading.log.starts[0]
         return [{"log": f"of a service, from {f'position {first:,}' if first else 'its first entry'}"}]
 
@@ -88,7 +88,7 @@ class _Stored:
         return cls(stored_definitions(project.definitions, tokenise), project.hash)
 
 
-def _tokeniser(data: Path) -> Callable[[str], str]:
+def tokeniser(data: Path) -> Callable[[str], str]:
     """Tokens by the folder's key, which is opened where one is needed: a project that compares no personal value needs
     none, and a backup may stand without its master key.
     """
@@ -101,13 +101,13 @@ def _tokeniser(data: Path) -> Callable[[str], str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class Reading:
     """A log as far as it was durable; use it as a context."""
 
     log: LogReader
 
     @classmethod
-    def of(cls, data: Path) -> _Reading:
+    def of(cls, data: Path) -> Reading:
         if not any((data / "log").glob("*.log")):
             raise InputError(f"{data} holds no log: it is not a data directory of `parakh serve`")
         position = read_mark(data / "log" / "durable")
@@ -130,7 +130,7 @@ class _Reading:
                 "the service let the old end of its log go while it was read (hint: begin again)"
             ) from None
 
-    def __enter__(self) -> _Reading:
+    def __enter__(self) -> Reading:
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -171,7 +171,7 @@ def _batch(engine: Engine, pieces: Sequence[_Piece]) -> LogBatch:
 class _Replaying:
     """A replay of a service's log through an engine of its own."""
 
-    def __init__(self, reading: _Reading, project: _Stored, batch_size: int) -> None:
+    def __init__(self, reading: Reading, project: _Stored, batch_size: int) -> None:
         self._reading = reading
         self.engine = Engine(project, batch_size=batch_size)
         self.engine.keep_forsaken = True
