@@ -50,7 +50,9 @@ def test_it_prints_a_verdict_and_writes_a_page(
     assert run(command) == OK
     told = capsys.readouterr().out
     assert "of fraud and" in told
-    assert "Against the old policy" in told
+    assert (
+        told.index("the new policy would have cost") < told.index("challenge → allow") < told.index("The new policy\n")
+    )
     assert "challenge → allow" in told
     assert "may look better than it is" in " ".join(told.split())
     first = page.read_bytes()

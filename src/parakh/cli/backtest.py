@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parakh.cli.backtest_tables import print_json, show, show_change
+from parakh.cli.backtest_tables import print_json, show
 from parakh.cli.console import Console, bold, clean, green, yellow
 from parakh.cli.loading import await_kernels, expect_label_columns, given_past, load_project, warm_kernels
 from parakh.cli.options import LENGTH_OF_TIME, MOMENT, past_options
@@ -136,9 +136,7 @@ def command(
     if as_json:
         print_json(tested, change, console)
         return 0
-    show(tested, console)
-    if change is not None:
-        show_change(change, tested.currency, console)
+    show(tested, console, change)
     if out is not None:
         console.print("", f"{green('wrote')} {bold(clean(str(out)))}")
     return 0

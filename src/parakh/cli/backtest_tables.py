@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from parakh.learning.records import Record
     from parakh.learning.versus import Change
 
-__all__ = ["print_json", "show", "show_change"]
+__all__ = ["print_json", "show"]
 
 _MOST_ROWS = 25
 _LAST_ROWS = 8
@@ -37,15 +37,21 @@ def print_json(tested: BackTest, change: Change | None, console: Console) -> Non
     console.print(json.dumps(data, indent=2, allow_nan=False))
 
 
-def show(tested: BackTest, console: Console) -> None:
-    """The back-test of one policy, at a glance."""
+def show(tested: BackTest, console: Console, change: Change | None = None) -> None:
+    """The verdict first; then old against new, where there is an old one, and the policy itself at a glance."""
     currency, total = tested.currency, tested.total
     console.print(
         f"{bold(plural(total.all.events, tested.event_type))}, {day(tested.first_us)} to {day(tested.last_us)}, "
         f"{tested.label} as known by {day(tested.known_by_us)}",
         "",
     )
-    console.say(bold(verdict(tested)))
+    if change is not None:
+        console.say(bold(change_verdict(change, currency)))
+        show_change(change, currency, console)
+        console.print("", bold("The new policy"))
+        console.say(verdict(tested))
+    else:
+        console.say(bold(verdict(tested)))
     console.print("")
     console.table(
         [
@@ -110,8 +116,6 @@ def _row(item: Record, currency: str) -> list[str]:
 
 def show_change(change: Change, currency: str, console: Console) -> None:
     """Old against new."""
-    console.print("", bold("Against the old policy"))
-    console.say(change_verdict(change, currency))
     if not change.changed:
         return
     console.print("")
