@@ -49,6 +49,8 @@ VERBS = {
     "train": Verb("train", "Models from a training set, each with a card."),
     "suggest": Verb("suggest", "Rules that past events suggest, in shadow until a person accepts them."),
     "drift": Verb("drift", "What has changed: inputs, scores, rules, labels, volume; alarms beyond chance."),
+    "models": Verb("models", "The versions of a project's models, and which of them decides."),
+    "promote": Verb("promote", "Move a version of a model on: into shadow, to champion, back."),
     "tune": Verb("tune", "Score thresholds that lose least under what people can review."),
     "explain": Verb("explain", "One decision in words: windows, features, rules, score."),
     "secrets": Verb("secrets", "The keys that protect personal data: which they are, and a new one."),

@@ -107,7 +107,7 @@ def _frontier(found: Tuning) -> Section:
 
 
 def _loss(found: Tuning, steps: Sequence[Step], x: str, value: Callable[[Measured], float]) -> Markup:
-    """The loss of the best bands, and where those of now and the chosen ones stand; nothing where there is no choice."""
+    """The loss of the best bands, and where now and the choice stand; nothing where all is one."""
     if len(steps) < 2:
         return Markup("")
     later = sorted((step.later for step in steps), key=value)
