@@ -72,7 +72,10 @@ def test_deciles_hold_a_tenth_each_and_ties_stay_together() -> None:
 def test_a_value_that_never_came_falls_into_a_bin_of_its_own() -> None:
     flags = np.array([0.0, 1.0] * 500)
     baseline = baseline_of(flags)
-    assert baseline.edges == (0.0, 1.0)
+    assert baseline.edges[1:] == (0.0, 1.0)
+    assert baseline.names == ("< 0", "≤ 0", "≤ 1", "> 1", "NULL")
+    always = baseline_of(np.ones(1_000))
+    assert stability(always, np.array([0.0, 1.0] * 500)) > ALARM
     assert stability(baseline, np.concatenate([flags, np.full(1_000, 7.0)])) > ALARM
 
 

@@ -73,8 +73,10 @@ class Baseline:
             return (*self.categories, "others", "NULL")
         if not self.edges:
             return ("any", "NULL")
-        last = len(self.edges)
-        return (*(f"≤ {told(edge)}" for edge in self.edges), f"> {told(self.edges[last - 1])}", "NULL")
+        names = [f"≤ {told(edge)}" for edge in self.edges]
+        if len(self.edges) > 1 and self.edges[0] == math.nextafter(self.edges[1], -math.inf):
+            names[0] = f"< {told(self.edges[1])}"
+        return (*names, f"> {told(self.edges[-1])}", "NULL")
 
     def places(self, values: object) -> npt.NDArray[np.int64]:
         """The bin of each value: numbers with NaN for NULL, or texts as an Arrow array."""
@@ -125,8 +127,8 @@ def baseline_of(values: object, weights: npt.ArrayLike | None = None) -> Baselin
     are at least 0.5 % of the rows.
 
     >>> found = baseline_of([1.0, 1.0, 2.0, float("nan")])
-    >>> found.edges, [round(share, 2) for share in found.shares], found.null_share
-    ((1.0, 2.0), [0.67, 0.33, 0.0], 0.25)
+    >>> len(found.edges), [round(share, 2) for share in found.shares], found.null_share
+    (3, [0.0, 0.67, 0.33, 0.0], 0.25)
     """
     texts = _texts(values)
     if texts is not None:
@@ -155,6 +157,8 @@ def baseline_of(values: object, weights: npt.ArrayLike | None = None) -> Baselin
         tenths = np.searchsorted(reached, np.arange(1, _BINS) / _BINS - 1e-12)
         edges = np.unique(distinct[tenths])
     edges = edges[np.isfinite(edges)]
+    if edges.size and distinct.size <= _BINS:
+        edges = np.insert(edges, 0, np.nextafter(edges[0], -np.inf))  # what was never so low has a bin of its own
     bins = np.searchsorted(edges, inside_numbers, side="left")
     held = np.bincount(bins, inside_weight, minlength=edges.size + 1)
     total = float(held.sum())
@@ -172,7 +176,7 @@ def card_baselines(card: Mapping[str, Any]) -> tuple[dict[str, Baseline], Baseli
 
     >>> spread = baseline_of([1.0, 2.0]).as_data()
     >>> of_inputs, of_score = card_baselines({"inputs": ["amount"], "baseline": {"amount": spread, "score": spread}})
-    >>> list(of_inputs), of_score.edges
+    >>> list(of_inputs), of_score.edges[1:]
     (['amount'], (1.0, 2.0))
     """
     held = card.get("baseline")

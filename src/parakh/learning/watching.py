@@ -211,6 +211,8 @@ class _Looking:
         yield self._received()
 
     def _values(self, name: str, values: Values, baseline: Baseline | None) -> Iterator[Draft]:
+        if baseline is not None and isinstance(values, np.ndarray) == bool(baseline.categories):
+            baseline = None  # it was a text for the model, and is a number now, or the other way round
         own = baseline is None
         if baseline is None:
             if not self.before.size:
