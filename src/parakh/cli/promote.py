@@ -110,6 +110,13 @@ def command(
                 "to be asked for, a version is put to the gates: name events later than its training (--events and "
                 "--labels, or --data), or say why that is not needed (--despite)"
             )
+        if gates is not None and not gates.passed and not despite:
+            if as_json:
+                console.print(json.dumps({"action": "refused", "gates": gates.as_data()}, indent=2))
+            errors.print(
+                f"{red('refused')}  not all gates are passed; --despite TEXT asks all the same, and is recorded"
+            )
+            return 1
         registry.request(number, by=who, at_us=at, gates=gates, why=reason, despite=despite)
         if read_learning(project).people == 1:
             registry.approve(number, by=who, at_us=at, why=reason)

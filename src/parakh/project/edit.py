@@ -138,7 +138,7 @@ def _find(text: str, file: str, kind: str, name: str) -> _Found | None:
     starts = [0]
     for line in text.split("\n"):
         starts.append(starts[-1] + len(line) + 1)
-    begins = re.compile(rf"^['\"]?{re.escape(kind)}['\"]?\s*:", re.MULTILINE)
+    begins = re.compile(rf"^\{{?\s*['\"]?{re.escape(kind)}['\"]?\s*:", re.MULTILINE)
     for first_line, part in split_parts(text):
         if name not in part or not begins.search(part):
             continue  # reading it as YAML is dear
@@ -169,7 +169,11 @@ def _changed(text: str, entry: Entry, value: Value) -> str:
         return text[: node.start] + space + _scalar(value) + text[node.end :]
     if isinstance(value, tuple) and isinstance(node, Sequence):
         if node.flow:
-            return text[: node.start] + _flow_list(value, indent) + text[node.end :]
+            return (
+                text[: node.start]
+                + _flow_list(value, indent, entry.value.start - _line_of(text, entry.value.start))
+                + text[node.end :]
+            )
         items = [(item.text if isinstance(item, Scalar) else "", item) for item in node.items]
         dash = text.rfind("-", 0, node.items[0].start) - _line_of(text, node.items[0].start)
         return _block(text, entry, items, value, lambda name: f"{' ' * dash}- {_scalar(name)}\n")
@@ -212,13 +216,13 @@ def _entry(key: str, value: Value, indent: int) -> str:
     return f"{pad}{key}:\n" + "".join(f"{pad}  {name}: {_scalar(text)}\n" for name, text in value.items())
 
 
-def _flow_list(items: tuple[str, ...], indent: int) -> str:
+def _flow_list(items: tuple[str, ...], indent: int, used: int) -> str:
     whole = f"[{', '.join(map(_scalar, items))}]"
-    if indent + len(whole) <= _WIDTH:
+    if used + len(whole) <= _WIDTH:
         return whole
     lines, pad = ["["], " " * (indent + 2)
     for item in items:
-        if len(lines[-1]) + len(item) > _WIDTH - 4:
+        if len(lines[-1]) + len(item) + (used if len(lines) == 1 else 0) > _WIDTH - 4:
             lines.append(pad)
         lines[-1] += ("" if lines[-1].strip() in ("", "[") else " ") + f"{_scalar(item)},"
     return "\n".join(lines).removesuffix(",") + "]"
