@@ -13,7 +13,7 @@ from parakh.cli.console import Console, bold, clean, dim, green, yellow
 from parakh.cli.loading import load_project
 
 if TYPE_CHECKING:
-    from parakh.learning.registry import Registry, Version
+    from parakh.learning.registry import Event, Registry, Version
 
 __all__ = ["command", "show_versions"]
 
@@ -56,7 +56,7 @@ def show_versions(registry: Registry, console: Console, *, history: bool = False
     console.table(
         [_row(registry, version) for version in registry.versions],
         header=["version", "state", "kind", "inputs", "average precision", "measured on", "since"],
-        align=">< >>".replace(" ", "<") + "<<",
+        align="><<>><<",
     )
     asked = registry.request_open
     if asked is not None:
@@ -64,7 +64,7 @@ def show_versions(registry: Registry, console: Console, *, history: bool = False
     if history and registry.history:
         console.print("")
         for event in registry.history:
-            more = [event.why, f"despite failed gates: {event.despite}" if event.despite else ""]
+            more = [event.why, f"despite the gates: {event.despite}" if event.despite else ""]
             told = "; ".join(clean(text) for text in more if text)
             console.say(
                 f"{event.at[:19].replace('T', ' ')}  {event.what} {bold(str(event.version))}  {clean(event.who)}"
@@ -75,7 +75,7 @@ def show_versions(registry: Registry, console: Console, *, history: bool = False
 
 def _row(registry: Registry, version: Version) -> list[str]:
     style = _STYLES.get(version.state, str)
-    since = next((event for event in reversed(registry.history) if event.version == version.number), None)
+    since = next((event for event in reversed(registry.history) if _moved(event, version.number)), None)
     figure, where = measured(registry.card(version.number))
     return [
         str(version.number),
@@ -86,6 +86,12 @@ def _row(registry: Registry, version: Version) -> list[str]:
         where,
         f"{since.at[:10]} {clean(since.who)}" if since else dim("before the registry"),
     ]
+
+
+def _moved(event: Event, number: int) -> bool:
+    """Whether an event gave the version its state; a request gives none."""
+    displaced = event.what in ("approved", "back") and event.replaced == number
+    return displaced or (event.version == number and event.what != "request")
 
 
 def measured(card: Mapping[str, Any] | None, name: str = "average_precision") -> tuple[str, str]:
