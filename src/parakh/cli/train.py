@@ -12,6 +12,7 @@ import click
 from parakh.cli.console import Console, bold, clean, dim, green, yellow
 from parakh.cli.options import LENGTH_OF_TIME
 from parakh.cli.progress import Bar
+from parakh.cli.signing import signed_by
 from parakh.cli.words import plural, thousands
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def command(
     from parakh.learning.settings import LearningSettings, read_learning
     from parakh.learning.training import TRIALS, Choice, train
 
-    settings, zone = LearningSettings(), "UTC"
+    settings, zone, signed = LearningSettings(), "UTC", ""
     if out is not None:
         expect_room(out)
     samples = read_samples(training_set, exclude=exclude)
@@ -107,6 +108,7 @@ def command(
         from parakh.cli.loading import load_project
         from parakh.learning.registry import Registry
 
+        signed = by or signed_by(project)
         loaded = load_project(project)
         zone = loaded.definitions.settings.time_zone
         settings = read_learning(project)
@@ -133,7 +135,7 @@ def command(
 
     write_page(out / "card.html", render(trained, carded))
     if project is not None:
-        registry.add(number, by=by or signed_by(project), at_us=time.time_ns() // 1_000)
+        registry.add(number, by=signed, at_us=time.time_ns() // 1_000)
     console = Console.stdout()
     if as_json:
         console.print(json.dumps(carded.card, indent=1))
@@ -182,23 +184,3 @@ def _show(trained: Trained, carded: Carded, console: Console) -> None:
     for text in card["limits"]:
         console.say(dim(f"· {clean(text)}"), hanging="  ")
     console.print("")
-
-
-def signed_by(project: Path) -> str:
-    """Who works on a project: git's user.email there, else the name of the session."""
-    import getpass
-    import subprocess
-
-    try:
-        asked = subprocess.run(
-            ["git", "-C", str(project), "config", "user.email"], capture_output=True, text=True, timeout=5, check=False
-        )
-        email = asked.stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        email = ""
-    if email:
-        return email
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        raise click.BadParameter("nobody is named here: say who you are", param_hint="--by") from None

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -259,11 +259,16 @@ def _limits(trained: Trained, baseline: Mapping[str, Baseline], against: Paired)
     if trained.found.cut_short:
         done, asked = len(trained.found.trials), trained.found.asked
         found.append(f"The budget ended the search after {done} of {asked} trials: another run may find another model.")
-    found += [f"{note[:1].upper()}{note[1:]}." for note in (*trained.chosen.notes, *samples.notes)]
+    found += [f"{note[:1].upper()}{note[1:]}." for note in (*trained.chosen.notes, *_unsaid(samples.notes))]
     found.append(
         "Events that were blocked could rarely show what they were: where few are let through, it learns from the rest."
     )
     return found
+
+
+def _unsaid(notes: Sequence[str]) -> list[str]:
+    """The set's notes but the one on labels that came late, of which the limits have their own count."""
+    return [note for note in notes if "became known only after the test began" not in note]
 
 
 def _drifting(trained: Trained, baseline: Mapping[str, Baseline]) -> list[str]:

@@ -37,7 +37,7 @@ def render(trained: Trained, carded: Carded) -> str:
     names = KIND_NAMES[trained.kind], KIND_NAMES[trained.other.kind]
     return document(
         title=f"{card['model']}: {names[0]}",
-        subtitle=_subtitle(trained, carded, names),
+        subtitle=_subtitle(trained, carded, names, tested),
         figures=[_figure(key, mine, theirs, names[1]) for key in _HEADLINE],
         sections=[
             Section("What to know before relying on it", "", [_limits(card["limits"])]),
@@ -69,7 +69,7 @@ def render(trained: Trained, carded: Carded) -> str:
     )  # fmt: skip
 
 
-def _subtitle(trained: Trained, carded: Carded, names: tuple[str, str]) -> str:
+def _subtitle(trained: Trained, carded: Carded, names: tuple[str, str], tested: bool) -> str:
     against = carded.against_test or carded.against
     where = "on the test span" if carded.against_test is not None else "in validation"
     if against.low > 0:
@@ -81,7 +81,8 @@ def _subtitle(trained: Trained, carded: Carded, names: tuple[str, str]) -> str:
     difference = carded.card["baseline_model"]["difference_test" if carded.against_test else "difference"]
     return (
         f"Scores {trained.samples.event_type} events by how likely they are {trained.samples.label_name}. "
-        f"It {verdict}: {told(difference)} in average precision."
+        f"It {verdict}: {told(difference)} in average precision. "
+        f"The figures below are those of {'the test span, scored once' if tested else 'the folds'}."
     )
 
 
