@@ -51,6 +51,19 @@ def replayed(project: Path, tmp_path: Path) -> set[str]:
     return found
 
 
+def test_replay_and_explain_tell_it(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = sorted(replayed(project, tmp_path))
+    events = f"payment={tmp_path / 'payments.ndjson'}"
+    assert run(["replay", str(project), "--events", events, "--out", str(tmp_path / "decisions.ndjson")]) == 0
+    assert f"held out and allowed of payment: {len(expected)} block" in capsys.readouterr().out
+    assert run(["explain", str(project), f"payment:{expected[0]}", "--events", events]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"ALLOW payment {expected[0]}" in told
+    assert "decided by the holdout, so that its label becomes known; it would have been BLOCK" in told
+    assert "R1" in told
+    assert SALT not in told
+
+
 def test_a_holdout_as_a_caller_meets_it(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expected = replayed(project, tmp_path)
     assert 30 < len(expected) < 100

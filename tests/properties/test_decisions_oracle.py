@@ -92,6 +92,7 @@ def test_policy_equals_oracle(size: int, seed: int, rounds: int) -> None:
 
 def _compare(random: Random, *, rules: int, rows: int) -> None:
     modes = list(rules_definition.Mode)
+    spared = random.choice((0.01, 0.2))
     written = tuple(
         rules_definition.Rule(
             name=f"r{number}",
@@ -100,7 +101,7 @@ def _compare(random: Random, *, rules: int, rows: int) -> None:
             then=_outcome(random.choice(SEVERITY)),
             mode=random.choice((modes[0], modes[0], modes[1])),
             override=random.random() < 0.1,
-            holdout=random.random() < 0.8,
+            holdout=random.random() >= spared,
         )
         for number in range(rules)
     )
@@ -141,7 +142,7 @@ def _compare(random: Random, *, rules: int, rows: int) -> None:
     )
     judgement = judge.judge(words, start, start + rows, flags)
     ids = [random.randbytes(16) for _ in range(rows)]
-    amounts = [random.choice((None, random.randint(0, 20_00))) for _ in range(rows)]
+    amounts = [random.choice((None, 5_00, 12_34, random.randint(0, 20_00))) for _ in range(rows)]
     if policy.holdout is not None:
         held_out = HeldOut(policy, judge, Column("amount", 0, money("USD")))
         high, low = np.frombuffer(b"".join(ids), ">u8").astype(np.uint64).reshape(-1, 2).T

@@ -67,6 +67,12 @@ when: kind = 'sanctioned'
 then: review
 holdout: false
 ---
+rule: noted
+for: payment
+when: kind = 'plain'
+then: allow
+holdout: false
+---
 rule: tried_out
 for: payment
 when: kind = 'tried_out'
@@ -224,6 +230,7 @@ def test_a_difference_says_what_is_let_through_and_hides_the_salt(tmp_path: Path
     rules = tuple(replace(rule, holdout=True) for rule in old.definitions.rules)
     changed = diff(old, Project.of(replace(old.definitions, rules=rules))).changes
     assert [(item.name, item.parts[0].key, item.parts[0].before) for item in changed] == [
+        ("noted", "holdout", "false"),
         ("sanctioned", "holdout", "false"),
         ("tried_out", "holdout", "false"),
     ]
