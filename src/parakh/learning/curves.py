@@ -134,13 +134,18 @@ def reliability(
 def reliability_of(ranking: Ranking, weights: Counts, bins: int = 10) -> Reliability:
     """As `reliability`, by weights in the order of the ranking."""
     above = np.cumsum(weights)[ranking.ends]
-    frauds = np.diff(np.cumsum(weights * ranking.fraud)[ranking.ends], prepend=0)
-    events = np.diff(above, prepend=0)
-    number = np.minimum((above[-1] - above) * bins // max(above[-1], 1e-300), bins - 1).astype(np.int64)
-    score = events * ranking.score[ranking.ends]
-    held, fraud, total = (np.bincount(number, part, bins).astype(np.float64) for part in (events, frauds, score))
+    total = above[-1]
+    shares = np.arange(1, bins + 1) * total
+    # Bins lie one after another, the highest scores first; whole numbers are divided without rounding.
+    groups = np.append(0, np.searchsorted(above, shares / bins if above.dtype.kind == "f" else shares // bins, "right"))
+    begins, held = (np.append(0, each)[groups] for each in (ranking.ends + 1, above))
+    held = np.diff(held)
+    mine = np.append(0, np.cumsum(weights[ranking.frauds]))[np.searchsorted(ranking.frauds, begins)]
     there = held > 0
-    return Reliability(total[there] / held[there], fraud[there] / held[there], held[there])
+    score = np.add.reduceat(weights * ranking.score, begins[:-1][there])
+    fraud = np.diff(mine)[there]
+    held = held[there].astype(np.float64)
+    return Reliability((score / held)[::-1], (fraud / held)[::-1], held[::-1])
 
 
 def thinned(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], points: int) -> npt.NDArray[np.int64]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from parakh.errors import InputError
 
-__all__ = ["RANKED", "Above", "Ranking", "Weights", "checked"]
+__all__ = ["RANKED", "Above", "Ranking", "Weights", "checked", "weighed"]
 
 Weights: TypeAlias = npt.ArrayLike | None
 """How much each event counts: 1 where None. Whole numbers are as good as repeating the rows, to the bit."""
@@ -32,7 +32,7 @@ class Above:
         if not self.frauds[-1] or not self.goods[-1]:
             return float("nan")
         # Twice the pairs that stand right: integers below 2**63 up to three thousand million rows.
-        pairs = np.dot(np.diff(self.goods), self.frauds[1:] + self.frauds[:-1]).item()
+        pairs = np.sum(np.diff(self.goods) * (self.frauds[1:] + self.frauds[:-1])).item()
         return float(pairs / (2 * self.frauds[-1].item() * self.goods[-1].item()))
 
     def average_precision(self) -> float:
@@ -62,12 +62,18 @@ RANKED: dict[str, Callable[[Above], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Rows by score, highest first, ties by row: `order` of the rows, and where each distinct score ends in it."""
+    """Rows by score, highest first, ties by row: `order` of the rows, and where each distinct score ends in it.
+
+    `fraud` and `score` are in that order; `frauds` are the places of frauds in it. `steps` are where the scores that a
+    fraud has begin, and end: what is between them holds good events alone, and may be counted at once.
+    """
 
     order: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
     fraud: npt.NDArray[np.bool_]
     score: npt.NDArray[np.float64]
+    frauds: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
 
     @classmethod
     def of(cls, labels: npt.ArrayLike, scores: npt.ArrayLike) -> Self:
@@ -78,9 +84,17 @@ class Ranking:
         """
         truth, score = checked(labels, scores)
         order = np.argsort(-score, kind="stable")
-        ranked = score[order]
-        ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), truth.size - 1)
-        return cls(order, ends, truth[order], ranked)
+        return cls.ranked(order, truth[order], score[order])
+
+    @classmethod
+    def ranked(cls, order: npt.NDArray[np.int64], fraud: npt.NDArray[np.bool_], score: npt.NDArray[np.float64]) -> Self:
+        """Rows that stand in the order of their scores, with their labels and scores in it."""
+        ends = np.append(np.flatnonzero(score[1:] != score[:-1]), score.size - 1)
+        frauds = np.flatnonzero(fraud)
+        group = np.unique(np.searchsorted(ends, frauds))
+        begins = ends[group[group > 0] - 1] + 1
+        steps = np.unique(np.concatenate([[0], begins, ends[group] + 1]))
+        return cls(order, ends, fraud, score, frauds, steps[steps < score.size])
 
     def above(self, weights: Weights = None) -> Above:
         """What stands at or above each distinct score, events counted by their weights (in the order of the rows)."""
@@ -91,13 +105,18 @@ class Ranking:
 
     def above_ranked(self, weights: Counts) -> Above:
         """As `above`, by weights in the order of the ranking."""
-        everything = np.cumsum(weights)[self.ends]
         frauds = np.cumsum(weights * self.fraud)[self.ends]
-        if weights.dtype.kind == "f":  # sums of floats: what is left of them must not be below zero
-            goods = np.cumsum(weights * ~self.fraud)[self.ends]
-        else:
-            goods = everything - frauds
-        return Above(np.append(frauds[:1] * 0, frauds), np.append(goods[:1] * 0, goods))
+        goods = np.cumsum(weights * ~self.fraud)[self.ends]
+        return Above(np.append(0, frauds), np.append(0, goods))
+
+    def condensed(self, weights: Counts) -> Above:
+        """As `above_ranked`, at the scores of frauds alone: all that the measures of RANKED need, in much less time."""
+        everything = np.cumsum(np.add.reduceat(weights, self.steps))
+        mine = np.append(0, np.cumsum(weights[self.frauds]))
+        ends = np.append(self.steps[1:], self.fraud.size)
+        frauds = mine[np.searchsorted(self.frauds, ends)]
+        goods = np.maximum(everything - frauds, 0)
+        return Above(np.append(0, frauds), np.append(0, goods))
 
 
 def checked(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
