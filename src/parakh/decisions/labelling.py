@@ -7,7 +7,7 @@ type that was accepted so far with that key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -37,8 +37,24 @@ class Placed:
     order: NDArray[np.int64]
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """Labels that wait, in the order in which they came, and since when (the clock, _NOT_YET before any event)."""
+
+    since: NDArray[np.int64]
+    labels: LabelRows
+
+    def take(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> _Waiting:
+        return _Waiting(self.since[which], self.labels.take(which))
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Waiting]) -> _Waiting:
+        since = np.concatenate([np.empty(0, np.int64), *(part.since for part in parts)])
+        return cls(since, LabelRows.joined([part.labels for part in parts]))
+
+
 class Labelling:
-    """The labels that wait for their events, by the 128-bit hash of (event type, id).
+    """The labels that wait for their events, by the 128-bit hash of (event type, id): some 70 bytes each.
 
     `applied` and `given_up` count labels; `forsaken` has the numbers (`LabelRows.place`) of those given up since it was
     last emptied.
@@ -46,28 +62,24 @@ class Labelling:
 
     def __init__(self, lateness_us: int) -> None:
         self._lateness_us = lateness_us
-        self._waiting: dict[tuple[int, int], list[tuple[int | None, LabelRows]]] = {}
+        self._pieces: list[_Waiting] = []  # each at least twice as long as the one after it, so that they are few
+        self._swept_us: int | None = None
         self.applied = 0
         self.given_up = 0
         self.forsaken: list[int] = []
 
     def __len__(self) -> int:
-        return sum(len(labels) for labels in self._waiting.values())
+        return sum(piece.since.size for piece in self._pieces)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What a snapshot keeps: the labels that wait, in order, and since when (NOT_YET before the first event)."""
-        waiting = [(since, label) for labels in self._waiting.values() for since, label in labels]
-        joined = LabelRows.joined([label for _, label in waiting])
-        since = np.array([_NOT_YET if since is None else since for since, _ in waiting], np.int64)
-        return {"since": since, **{item.name: getattr(joined, item.name) for item in fields(LabelRows)}}
+        held = _Waiting.joined(self._pieces)
+        return {"since": held.since, **{item.name: getattr(held.labels, item.name) for item in fields(LabelRows)}}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], *, applied: int, given_up: int) -> None:
         """Go on with the labels of a snapshot."""
-        labels = LabelRows(*(arrays[item.name] for item in fields(LabelRows)))
-        for number, since in enumerate(arrays["since"].tolist()):
-            key = int(labels.id_hi[number]), int(labels.id_lo[number])
-            label = labels.take(slice(number, number + 1))
-            self._waiting.setdefault(key, []).append((None if since == _NOT_YET else since, label))
+        labels = LabelRows(*(arrays[item.name].copy() for item in fields(LabelRows)))
+        self._wait(_Waiting(arrays["since"].copy(), labels))
         self.applied, self.given_up = applied, given_up
 
     def place(
@@ -87,25 +99,30 @@ class Labelling:
         last of `ids`, and `new_ids` their hashes (high, low). `clocks` is the clock after each new event, `first_clock`
         that before the batch.
         """
-        if not labels.count and not self._waiting:
+        if not labels.count and not self._pieces:
             return None
+        first_new = len(ids) - new_entries.size
+        # The clock before each new event, and at last that after all of them.
+        before = np.concatenate([[_NOT_YET if first_clock is None else first_clock], clocks])
         parts: list[LabelRows] = []
         held: list[NDArray[np.int64]] = []
         order: list[NDArray[np.int64]] = []
-        first_new = len(ids) - new_entries.size
+
+        def act_after(waiting: _Waiting, number: NDArray[np.int64]) -> None:
+            """Labels act right after their events, new ones of these numbers, unless they waited too long by then."""
+            # A label before any event begins to wait with the first event.
+            since = np.where(waiting.since == _NOT_YET, clocks[0], waiting.since)
+            in_time = (before[number] == _NOT_YET) | (before[number] - since <= self._lateness_us)
+            self._forsake(waiting.labels.place[~in_time])
+            parts.append(waiting.labels.take(in_time))
+            held.append(first_new + number[in_time])
+            order.append(2 * new_entries[number[in_time]] + 1)
 
         # Those that waited from before come first: of several for one event the oldest acts first.
-        if self._waiting and new_entries.size:
-            low = np.array([key[1] for key in self._waiting], np.uint64)
-            for number in np.flatnonzero(np.isin(new_ids[1], low)).tolist():
-                key = int(new_ids[0][number]), int(new_ids[1][number])
-                before = int(clocks[number - 1]) if number else first_clock
-                for since, label in self._waiting.pop(key, ()):
-                    began = since if since is not None else self._began(clocks)
-                    if self._in_time(label, began, before):
-                        parts.append(label)
-                        held.append(np.array([first_new + number]))
-                        order.append(np.array([2 * new_entries[number] + 1]))
+        if self._pieces and new_entries.size:
+            waiting, number = self._called(*new_ids)
+            if number.size:
+                act_after(waiting, number)
         if labels.count:
             about_key = labels.entity >= 0
             found = np.where(about_key, -1, ids.find(labels.id_hi, labels.id_lo))
@@ -113,24 +130,20 @@ class Labelling:
             fresh = found >= first_new
             at[fresh] = new_entries[found[fresh] - first_new]
             act = about_key | ((found >= 0) & (at < entries))
-            for item in np.flatnonzero(~act).tolist():
-                label = labels.take(slice(item, item + 1))
-                passed = int(np.searchsorted(new_entries, entries[item]))
-                clock = int(clocks[passed - 1]) if passed else first_clock
-                if found[item] < 0:
-                    key = int(labels.id_hi[item]), int(labels.id_lo[item])
-                    self._waiting.setdefault(key, []).append((clock, label))
-                    continue
-                number = int(found[item]) - first_new
-                before = int(clocks[number - 1]) if number else first_clock
-                if self._in_time(label, clock if clock is not None else self._began(clocks), before):
-                    parts.append(label)
-                    held.append(found[item : item + 1])
-                    order.append(np.array([2 * at[item] + 1]))
+            early = np.flatnonzero(~act)
+            if early.size:
+                since = before[np.searchsorted(new_entries, entries[early])]
+                waiting = _Waiting(since, labels.take(early))
+                known = found[early] >= 0
+                self._wait(waiting.take(~known))
+                if known.any():
+                    act_after(waiting.take(known), found[early][known] - first_new)
             parts.append(labels.take(act))
             held.append(found[act])
             order.append(2 * entries[act])
-        self._start_clocks(clocks)
+        if clocks.size:
+            for piece in self._pieces:
+                piece.since[piece.since == _NOT_YET] = clocks[0]
         joined = LabelRows.joined(parts)
         if not joined.count:
             return None
@@ -139,42 +152,48 @@ class Labelling:
         self.applied += int(places.size)
         return Placed(joined.take(sort), np.concatenate(held)[sort].astype(np.int64), places[sort])
 
-    def _in_time(self, label: LabelRows, began: int | None, before: int | None) -> bool:
-        """Whether a label waited no longer than the lateness; `before` is the clock just before its event."""
-        if began is None or before is None or before - began <= self._lateness_us:
-            return True
-        self._forsake(label)
-        return False
-
-    @staticmethod
-    def _began(clocks: NDArray[np.int64]) -> int | None:
-        """A label before any event begins to wait with the first event."""
-        return int(clocks[0]) if clocks.size else None
-
-    def _start_clocks(self, clocks: NDArray[np.int64]) -> None:
-        if clocks.size:
-            for key, labels in self._waiting.items():
-                if any(since is None for since, _ in labels):
-                    first = int(clocks[0])
-                    self._waiting[key] = [(first if since is None else since, label) for since, label in labels]
-
     def give_up(self, clock_us: int) -> None:
         """Drop the labels that waited too long by now."""
-        for key in list(self._waiting):
-            kept = []
-            for since, label in self._waiting[key]:
-                if since is not None and clock_us - since > self._lateness_us:
-                    self._forsake(label)
-                else:
-                    kept.append((since, label))
-            if kept:
-                self._waiting[key] = kept
-            else:
-                del self._waiting[key]
+        if clock_us == self._swept_us:
+            return
+        self._swept_us = clock_us
+        kept = []
+        for piece in self._pieces:
+            gone = (piece.since != _NOT_YET) & (piece.since < clock_us - self._lateness_us)
+            if gone.any():
+                self._forsake(piece.labels.place[gone])
+                piece = piece.take(~gone)
+            if piece.since.size:
+                kept.append(piece)
+        self._pieces = kept
 
-    def _forsake(self, label: LabelRows) -> None:
-        self.given_up += 1
-        self.forsaken.append(int(label.place[0]))
+    def _called(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> tuple[_Waiting, NDArray[np.int64]]:
+        """The waiting labels about new events, which wait no more, and the number of each one's event."""
+        by_low = np.argsort(low)
+        called, numbers, left = [], [], []
+        for piece in self._pieces:
+            mine = np.isin(piece.labels.id_lo, low)
+            number = by_low[np.searchsorted(low[by_low], piece.labels.id_lo[mine])]
+            same = high[number] == piece.labels.id_hi[mine]
+            mine[mine] = same
+            called.append(piece.take(mine))
+            numbers.append(number[same])
+            left.append(piece if not mine.any() else piece.take(~mine))
+        self._pieces = [piece for piece in left if piece.since.size]
+        return _Waiting.joined(called), np.concatenate(numbers)
+
+    def _wait(self, waiting: _Waiting) -> None:
+        """Put labels behind those that wait."""
+        if not waiting.since.size:
+            return
+        self._pieces.append(waiting)
+        while len(self._pieces) > 1 and self._pieces[-2].since.size < 2 * self._pieces[-1].since.size:
+            last = self._pieces.pop()
+            self._pieces[-1] = _Waiting.joined([self._pieces[-1], last])
+
+    def _forsake(self, places: NDArray[np.int64]) -> None:
+        self.given_up += int(places.size)
+        self.forsaken.extend(places.tolist())
 
 
 def holding(
