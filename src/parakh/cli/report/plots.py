@@ -7,6 +7,7 @@ its numbers as a table below it. Text of the user is shown as it is, never read 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,11 +88,11 @@ def lines(
         for place, name in markers:
             axes.axvline(place, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
             axes.annotate(
-                name, (place, 1), xycoords=("data", "axes fraction"), xytext=(4, -2), textcoords="offset points",
-                va="top", fontsize=9,
+                short(name, 24), (place, 1), xycoords=("data", "axes fraction"), xytext=(4, -2),
+                textcoords="offset points", va="top", fontsize=9,
             )  # fmt: skip
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
+        axes.set_xlabel(short(x, 48))
+        axes.set_ylabel(short(y, 32))
         if log_x:
             axes.set_xscale("log")
         _ticks(axes, "x", log=log_x)
@@ -110,7 +111,7 @@ def over_time(series: Sequence[Series], *, title: str, y: str, note: str = "") -
         locator = dates.AutoDateLocator(minticks=3, maxticks=6)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
-        axes.set_ylabel(y)
+        axes.set_ylabel(short(y, 32))
         _ticks(axes, "y")
 
     def when(value: float) -> str:
@@ -148,11 +149,11 @@ def bars(
         if horizontal:
             axes.set_yticks(place, names)
             axes.set_ylim(size.size - 0.4, -0.6)
-            axes.set_xlabel(x)
+            axes.set_xlabel(short(x, 48))
         else:
             steep = sum(map(len, names)) > 44
             axes.set_xticks(place, names, rotation=40 if steep else 0, ha="right" if steep else "center")
-            axes.set_ylabel(x)
+            axes.set_ylabel(short(x, 32))
         axes.grid(visible=False, axis="y" if horizontal else "x")
         _ticks(axes, "x" if horizontal else "y")
 
@@ -181,7 +182,7 @@ def histogram(
         if log_y:
             axes.set_yscale("log")
             axes.set_ylim(bottom=0.5)
-        axes.set_xlabel(x)
+        axes.set_xlabel(short(x, 48))
         axes.set_ylabel("events")
         _ticks(axes, "x")
         _ticks(axes, "y", log=log_y)
@@ -248,7 +249,8 @@ def _plot(
 
 def _drawn(draw: Callable[[Any], None], height: float) -> str:
     matplotlib, figures = needed("matplotlib"), needed("matplotlib.figure")
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that its font lacks are in the page's
         matplotlib.rcdefaults()  # not those of the user: the same numbers give the same bytes
         matplotlib.rcParams.update(_RC)
         whole = figures.Figure(figsize=(_WIDTH, height), layout="constrained")
