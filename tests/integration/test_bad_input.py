@@ -451,7 +451,7 @@ def test_files_that_are_none(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     Path("payment.ndjson").write_bytes(line("a"))
     Path("loop.ndjson").symlink_to("loop.ndjson")
     for events, says in {
-        "payment=folder": "is a directory",
+        "payment=folder": "holds no file of events",
         "payment=empty.ndjson": "is empty (0 bytes)",
         "payment=blank.ndjson": "holds no events",
         "payment=mark.ndjson": "holds no events",

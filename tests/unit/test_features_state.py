@@ -155,12 +155,12 @@ def test_labels_find_events_by_key_and_follow_when_rows_move() -> None:
     data = {**columns(6, keys=1), "payer": np.array([1, 2, 1, 2, 1, 2]), "payee": np.array([3, 3, 3, 3, 3, 1])}
     stream.take(data, held=np.arange(6))
     state = stream.state
-    assert state.held_with_key(0, ("payer",), 1).tolist() == [0, 2, 4]
-    assert state.held_with_key(0, ("payee",), 1).tolist() == [5]
-    assert state.held_with_key(0, ("device",), 1).tolist() == []
+    assert state.held_with_key(0, ("payer",), [1]).tolist() == [0, 2, 4]
+    assert state.held_with_key(0, ("payee",), [1]).tolist() == [5]
+    assert state.held_with_key(0, ("device",), [1]).tolist() == []
     # The engine forgets the first two rows; the others move up.
     state.held.move(np.array([-1, -1, 0, 1, 2, 3]))
-    assert state.held_with_key(0, ("payer",), 1).tolist() == [0, 2]
+    assert state.held_with_key(0, ("payer",), [1]).tolist() == [0, 2]
     stream.label("fraud", [0, 1, 4], [1, 1, 1])  # row 4 is nobody's now
     later = {"paid_at": np.array([START + UNITS["h"]] * 2), "payer": np.array([1, 2])}
     assert stream.take(later)["payer.bad_1d"].tolist() == [1, 1]

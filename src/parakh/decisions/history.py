@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parakh.decisions.admission import Admitted
+from parakh.decisions.label_keys import key_words
 from parakh.decisions.labelling import Placed
 from parakh.decisions.plan import Intake
 from parakh.events.labels import LabelRows
@@ -92,8 +93,12 @@ class History:
             found = np.array([row])
             if row < 0:
                 event_type, code = int(labels.event_type[number]), int(labels.key[number])
-                ways = key_fields(self.intake.entities[labels.entity[number]], self.intake.events[event_type])
-                carrying = (self.state.held_with_key(event_type, way, code) for way in ways)
+                event = self.intake.events[event_type]
+                carrying = []
+                for way in key_fields(self.intake.entities[labels.entity[number]], event):
+                    key = key_words(code, [event.field(name).type for name in way], self.intake.strings)
+                    if key is not None:
+                        carrying.append(self.state.held_with_key(event_type, way, key))
                 found = np.unique(np.concatenate([_NOTHING, *carrying]))
             rows.append(found)
         numbers = np.repeat(np.arange(labels.count), [found.size for found in rows])

@@ -140,12 +140,10 @@ class TableRows:
 
     def raw(self, row: int) -> bytes:
         one = self.table.slice(row, 1)
-        values = {}
-        for name in one.schema.names:
-            try:
-                values[name] = one.column(name).to_pylist()[0]
-            except (ValueError, OverflowError, UnicodeDecodeError):
-                values[name] = str(one.column(name).type)  # what Python cannot hold
+        try:
+            values = one.to_pylist()[0]
+        except (ValueError, OverflowError, UnicodeDecodeError):
+            values = {name: _value(one.column(name)) for name in one.schema.names}
         return json.dumps(values, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
     def line(self, row: int) -> int:
@@ -178,6 +176,14 @@ class ObjectRows:
 
     def line(self, row: int) -> int:
         return row + 1
+
+
+def _value(column: Any) -> Any:
+    """The value of a column of one row; its type where Python cannot hold it."""
+    try:
+        return column.to_pylist()[0]
+    except (ValueError, OverflowError, UnicodeDecodeError):
+        return str(column.type)
 
 
 def _marked(decoded: Decoded, cut: npt.NDArray[np.bool_]) -> Decoded:

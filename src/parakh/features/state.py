@@ -6,7 +6,7 @@ flat arrays and counters; nothing in it depends on how the log was cut into batc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,10 +137,28 @@ class FeatureState:
             values=values,
         )
 
-    def held_with_key(self, event_type: int, fields: tuple[str, ...], code: int) -> Words:
-        """The held events of a type whose key of these fields has this code; for a text, its code in `Strings`."""
+    def held_with_key(self, event_type: int, fields: tuple[str, ...], key: Sequence[int]) -> Words:
+        """The held events of a type whose key of these fields has these words; of a text, its code in `Strings`."""
         keys = self.plan.keys[event_type]
-        return self.held.rows_of(event_type, keys.index(fields), code) if fields in keys else np.empty(0, np.int64)
+        if fields not in keys:
+            return np.empty(0, np.int64)
+        number = keys.index(fields)
+        return self.held.rows_of(event_type, number, self._key_code(event_type, number, key))
+
+    def _key_code(self, event_type: int, number: int, key: Sequence[int]) -> int:
+        """The code of a key, as the kernels have it; -2 where it has none, which is that of no event."""
+        of_type = int(self._program[t.PROGRAM_TYPES]) + event_type * t.TYPE_WIDTH
+        record = int(self._program[of_type + t.TYPE_KEYS]) + number * t.KEY_WIDTH
+        table, code = int(self._program[record + t.KEY_PAIRS]), key[0]
+        if table < 0:
+            return code
+        for part in key[1:] or (0,):
+            pairs = self._parts[table][: int(self._pairs(table)[t.PAIR_COUNT])]
+            found = np.flatnonzero((pairs[:, 0] == code) & (pairs[:, 1] == part))
+            if not found.size:
+                return -2
+            table, code = table + 1, int(found[0])
+        return code
 
     @property
     def clock_us(self) -> int:

@@ -13,13 +13,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from parakh.decisions.decisions import Decisions
+from parakh.decisions.label_keys import key_words
 from parakh.decisions.parts import Part
 from parakh.decisions.replay import Summary
 from parakh.decisions.tables import event_ids
 from parakh.errors import InputError
 from parakh.events.labels import LabelRows
 from parakh.events.merge import LABEL, LogBatch
-from parakh.expressions.types import NULL_WORD, STRING
+from parakh.expressions.types import NULL_WORD
 from parakh.expressions.values import iso_time
 from parakh.features.reads import key_fields
 from parakh.learning.columns import Input
@@ -88,8 +89,8 @@ class Gathering:
         # Beside them the fields that are keys, for labels about keys; they may be personal, and go no further.
         layout = self.plan.layout
         entities = self._engine.plan.definitions.entities
-        ways = [way for entity in entities for way in key_fields(entity, self.plan.event)]
-        self._keys = [way[0] for way in ways if len(way) == 1 and layout[way[0]].type == STRING]
+        ways = [key_fields(entity, self.plan.event) for entity in entities]
+        self._keys = list(dict.fromkeys(name for roles in ways for way in roles for name in way))
         self._slots = np.array(
             [item.column.slot for item in self.inputs] + [layout[name].slot for name in self._keys], np.int64
         )
@@ -207,9 +208,14 @@ class Gathering:
         for number, entity in enumerate(about.labels.entity.tolist()):
             found = about.row[number : number + 1]
             if entity >= 0:
-                roles = {way[0] for way in key_fields(entities[entity], self.plan.event) if len(way) == 1}
-                mine = words[[name in roles for name in self._keys], : before[number]]
-                found = np.flatnonzero((mine == about.labels.key[number]).any(axis=0))
+                mine = np.zeros(int(before[number]), np.bool_)
+                for way in key_fields(entities[entity], self.plan.event):
+                    types = [self.plan.layout[name].type for name in way]
+                    key = key_words(int(about.labels.key[number]), types, self._engine.strings)
+                    if key is not None:
+                        parts = [words[self._keys.index(name), : mine.size] == word for name, word in zip(way, key)]
+                        mine |= np.logical_and.reduce(parts)
+                found = np.flatnonzero(mine)
             rows.append(found)
         number_of = np.repeat(np.arange(len(rows)), [item.size for item in rows])
         return About(about.labels.take(number_of), np.concatenate(rows))

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from parakh.decisions.definition import Definitions
+from parakh.decisions.label_keys import key_parts
 from parakh.errors import InputError
 from parakh.events.convert import convert, find_path
 from parakh.events.decode import hash_id
@@ -87,7 +88,7 @@ class _Looking:
         self._lateness_us = definitions.settings.lateness_us
         sources = {item.name: item.source or item.name for item in event.fields}
         self._ways = {
-            entity.name: [[sources[name] for name in way] for way in key_fields(entity, event) if len(way) == 1]
+            entity.name: [[sources[name] for name in way] for way in key_fields(entity, event)]
             for entity in definitions.entities
         }
         self._booleans = {label.name for label in event.labels if label.type == BOOLEAN}
@@ -159,8 +160,11 @@ class _Looking:
     def _carries(self, entity: object, key: str) -> bool:
         """Whether the event has this key."""
         assert self._body is not None, "labels about keys are about events that came"
-        ways = self._ways.get(str(entity), [])
-        return any(str(find_path(self._body, name, tuple(name.split(".")))) == key for (name,) in ways)
+        for way in self._ways.get(str(entity), []):
+            held = tuple(str(find_path(self._body, name, tuple(name.split(".")))) for name in way)
+            if held == key_parts(key, len(way)):
+                return True
+        return False
 
 
 def _known_at(said: dict[str, Any]) -> int | None:

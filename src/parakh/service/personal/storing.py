@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from parakh.decisions.definition import Definitions
+from parakh.decisions.label_keys import key_parts
 from parakh.decisions.stored import ROW_KEY, sealed
 from parakh.errors import ParakhError
 from parakh.events.convert import convert, find_path, parse_json
@@ -166,6 +167,14 @@ class Storing:
             return key
         return self._tokenise(key) if self._token_keys.get(entity) or has_card_number(key) else key
 
+    def _joined_key(self, entity: str, key: str) -> str:
+        """A key in a label as it is stored: of a joined one, written as a JSON array, each part as its own entity's."""
+        found = self._entities.get(entity)
+        parts = None if found is None or len(found.parts) == 1 else key_parts(key, len(found.parts))
+        if found is None or parts is None:
+            return self.key(entity, key)
+        return _encode([self.key(name, part) for name, part in zip(found.parts, parts)]).decode()
+
     def label(self, body: bytes) -> bytes:
         """The stored form of one label ({event_type, event_id or entity and key, ...}): it names events as stored.
 
@@ -183,7 +192,7 @@ class Storing:
         if identity is not None and isinstance(event_type, str) and event_type in self._events:
             held["event_id"] = self.event_id(event_type, identity)
         if key is not None and isinstance(entity, str):
-            held["key"] = self.key(entity, key)
+            held["key"] = self._joined_key(entity, key)
         if isinstance(held.get("value"), str):
             held["value"] = mask_card_numbers(held["value"])
         parts = [_encode(name) + b":" + _json(item) for name, item in held.items()]
