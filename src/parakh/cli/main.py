@@ -48,6 +48,7 @@ VERBS = {
     "dataset": Verb("dataset", "A training set from past events, with features exactly as live."),
     "train": Verb("train", "Models from a training set, each with a card."),
     "suggest": Verb("suggest", "Rules that past events suggest, in shadow until a person accepts them."),
+    "learn": Verb("learn", "The loop: a challenger and rules from new labels, for people to promote."),
     "drift": Verb("drift", "What has changed: inputs, scores, rules, labels, volume; alarms beyond chance."),
     "models": Verb("models", "The versions of a project's models, and which of them decides."),
     "promote": Verb("promote", "Move a version of a model on: into shadow, to champion, back."),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +16,7 @@ from parakh.cli.loading import await_kernels, given_past, load_project, warm_ker
 from parakh.cli.options import MOMENT, past_options
 from parakh.cli.progress import Bar
 from parakh.cli.replay import show_progress
+from parakh.cli.signing import signed_by
 from parakh.cli.words import thousands
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def command(
     errors, console = Console.stderr(), Console.stdout()
     loaded = load_project(project)
     registry = Registry.open(project, name)
-    who = by or _who(project)
+    who = by or signed_by(project)
     at = time.time_ns() // 1000 if at_us is None else at_us
     gates = None
     if action == "back":
@@ -118,7 +117,7 @@ def command(
             )
             return 1
         registry.request(number, by=who, at_us=at, gates=gates, why=reason, despite=despite)
-        if read_learning(project).people == 1:
+        if read_learning(project).people <= 1:
             registry.approve(number, by=who, at_us=at, why=reason)
             action = "approve"
     elif action == "shadow":
@@ -208,20 +207,6 @@ def _version(registry: Registry, action: str, version: int | None) -> int:
         hint = "`parakh train --project` adds one" if action == "shadow" else "put a candidate into shadow first"
         raise InputError(f"{registry.model} has no version in state {state}: {hint}")
     return max(there)
-
-
-def _who(project: Path) -> str:
-    """Who does it, as version control or else the system knows; it is not proved here."""
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(project), "config", "user.email"], capture_output=True, text=True, check=False, timeout=10
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        found = ""
-    who = found or os.environ.get("USER", "")
-    if not who:
-        raise click.BadParameter("neither git nor the system says who you are: say it", param_hint="--by")
-    return who
 
 
 def _tell(

@@ -45,7 +45,8 @@ class GateSettings:
 class LearningSettings:
     """learning.toml; `review_capacity` is in events a day, `friction_limit` a share of the good events.
 
-    `people` is how many a promotion needs: 2, one who asks and another who approves, or 1.
+    `people` is how many a promotion needs: 2, one who asks and another who approves, or 1; with 0 `parakh learn`
+    promotes by itself what has passed every gate.
     """
 
     label: str = "fraud"
@@ -73,7 +74,7 @@ _SHAPES: dict[str, tuple[Key, ...]] = {
         Key("label_delay", Length(), "After how long a label should have come; 7d by default."),
         Key("review_capacity", _NUMBER, "Events that people can review in a day; 100 by default."),
         Key("friction_limit", _SHARE, "The most good events to challenge, review or block; 2% by default."),
-        Key("people", Word(("1", "2")), "How many a promotion needs; 2 by default."),
+        Key("people", Word(("0", "1", "2")), "How many a promotion needs; 0: `parakh learn` may. 2 by default."),
     ),
     "costs": tuple(Key(name, _NUMBER, meaning) for name, meaning in _COST_KEYS.items()),
     "gates": (

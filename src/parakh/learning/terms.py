@@ -60,6 +60,7 @@ class Term:
             return np.isnan(values)
         if self.sign in ("true", "false"):
             return np.asarray(values == (self.sign == "true"), np.bool_)
+        assert isinstance(self.value, float)
         return np.asarray(_COMPARED[self.sign](values, self.value), np.bool_)
 
 

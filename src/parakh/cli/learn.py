@@ -1,0 +1,189 @@
+"""`parakh learn`: the loop - a challenger and rules from what became known, proved on later events, for people."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from parakh.cli.console import Console, bold, clean, dim, green, yellow
+from parakh.cli.loading import await_kernels, given_past, load_project, warm_kernels
+from parakh.cli.options import LENGTH_OF_TIME, MOMENT, past_options
+from parakh.cli.progress import Bar
+from parakh.cli.promote import show_gates
+from parakh.cli.signing import signed_by
+from parakh.cli.words import moment, percent, plural, thousands
+
+if TYPE_CHECKING:
+    from parakh.learning.loop import Turn, Wish
+    from parakh.learning.model_card import Carded
+    from parakh.learning.past import Past
+    from parakh.learning.training import Trained
+
+__all__ = ["command"]
+
+
+@click.command(
+    short_help="The loop: a challenger and rules from new labels, for people to promote.",
+    epilog="\b\nExamples\n  parakh learn shop --events payment.ndjson --labels labels.ndjson --out learned.html\n"
+    "  parakh learn shop --data /var/lib/parakh --every 7d --out learned.html\n\n"
+    "What a promotion needs, costs and limits are read from learning.toml in the project. With `people = 0` there, a "
+    "challenger that passes every gate is promoted by the loop itself.",
+)
+@click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@past_options()
+@click.option("--for", "event_type", metavar="TYPE", help="Of which event type; where several have the label.")
+@click.option("--model", metavar="NAME", help="The model; the one that the policy reads, or EVENT_LABEL.")
+@click.option("--known-by", type=MOMENT, metavar="TIME", help="The cut-off: nothing that came later counts.")
+@click.option("--trials", type=click.IntRange(1, 10_000), metavar="N", help="Parameters that are tried (16).")
+@click.option("--budget", type=LENGTH_OF_TIME, metavar="LENGTH", help="End the search for parameters after so long.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of all that is drawn.")
+@click.option(
+    "--min-precision",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    show_default=True,
+    help="The least share of frauds among what a suggested rule hits.",
+)
+@click.option("--most", type=click.IntRange(1, 100), default=5, show_default=True, help="At most so many rules.")
+@click.option("--by", metavar="WHO", help="Who asks for a promotion; git's user.email or $USER, unless said.")
+@click.option("--at", "at_us", type=MOMENT, metavar="TIME", help="When, for the record; now, unless said.")
+@click.option("--every", type=LENGTH_OF_TIME, metavar="LENGTH", help="Go round again after so long, until stopped.")
+@click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A page (HTML).")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def command(
+    project: Path,
+    events: tuple[str, ...],
+    labels: str | None,
+    label_delay: int | None,
+    data: Path | None,
+    event_type: str | None,
+    model: str | None,
+    known_by: int | None,
+    trials: int | None,
+    budget: int | None,
+    seed: int,
+    min_precision: float,
+    most: int,
+    by: str | None,
+    at_us: int | None,
+    every: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> int:
+    """Learn from the labels that have come: train a challenger, put it into shadow and to the gates, suggest rules.
+
+    The challenger is judged on the last part of what has matured, which its training did not see. What passes is asked
+    for; a second person approves it (`parakh promote --approve`). Nothing decides before that.
+    """
+    if every is not None and data is None:
+        raise click.BadParameter("files do not grow: name a service's data (--data)", param_hint="--every")
+    errors = Console.stderr()
+    loaded = load_project(project)
+    past = given_past(loaded, events, labels, label_delay, data)
+    warming = warm_kernels(errors)
+    from parakh.learning.extra import needed
+    from parakh.learning.loop import Wish
+    from parakh.learning.settings import read_learning
+    from parakh.learning.training import TRIALS
+
+    for library in ("lightgbm", "sklearn", "optuna", "matplotlib"):
+        needed(library)
+    past = _known_later(past, labels, label_delay, read_learning(project).label_delay_us)
+    signed = by or signed_by(project)
+    await_kernels(warming, errors)
+    while True:
+        wish = Wish(
+            event_type=event_type,
+            model=model,
+            known_by_us=known_by,
+            by=signed,
+            at_us=time.time_ns() // 1000 if at_us is None else at_us,
+            trials=trials or TRIALS,
+            budget_s=None if budget is None else budget / 1e6,
+            seed=seed,
+            precision=min_precision,
+            most_rules=most,
+        )
+        _turn(project, past, wish, out, as_json, errors)
+        if every is None:
+            return 0
+        time.sleep(every / 1e6)
+
+
+def _known_later(past: Past, labels: str | None, label_delay: int | None, delay: int) -> Past:
+    """Columns of labels in the events are known after the delay, where nothing else was said."""
+    from parakh.learning.past import Files
+
+    if isinstance(past, Files) and labels is None and label_delay is None:
+        return replace(past, label_delay_us=delay)
+    return past
+
+
+def _turn(project: Path, past: Past, wish: Wish, out: Path | None, as_json: bool, errors: Console) -> None:
+    from parakh.cli.report.document import write_page
+    from parakh.cli.report.learn_page import render
+    from parakh.cli.report.model_page import render as model_page
+    from parakh.learning.loop import turn
+
+    def card_page(trained: Trained, carded: Carded, folder: Path) -> None:
+        write_page(folder / "card.html", model_page(trained, carded))
+
+    with Bar(errors, "learning") as bar:
+        done = turn(
+            project,
+            past,
+            wish,
+            on_progress=lambda doing, share, words: bar.to(share, words, doing),
+            on_trained=card_page,
+        )
+    name = load_project(project).definitions.settings.name
+    if out is not None:
+        write_page(out, render(done, project=name))
+    console = Console.stdout()
+    if as_json:
+        console.print(json.dumps(done.as_data(), indent=2))
+        return
+    _show(done, project, console)
+    if out is not None:
+        console.print(f"{green('wrote')} {bold(clean(str(out)))}")
+
+
+def _show(done: Turn, project: Path, console: Console) -> None:
+    from parakh.cli.report.learn_words import became_words, disagreement_words, verdict
+
+    console.say(bold(verdict(done)))
+    console.print(
+        dim(
+            f"{thousands(done.rows)} matured {done.event_type} events, {plural(done.frauds, done.label)}, as known by "
+            f"{moment(done.known_by_us)}; tested from {moment(done.test_from_us)[:10]}"
+        ),
+        "",
+    )
+    for item in done.challengers:
+        show_gates(item.gates, console)
+        console.say(became_words(done, item))
+        if item.disagreement is not None:
+            console.say(dim(disagreement_words(item.disagreement)))
+        console.print("")
+    found = {item.name: item for item in done.suggested.suggestions}
+    if done.rules:
+        rows = [
+            [bold(clean(name)), clean(str(found[name].condition)), percent(found[name].precision.value, 1)]
+            for name in done.rules
+        ]
+        console.table(rows, header=["rules in shadow", "when", "precision"], align="<<>")
+    else:
+        console.print("no rule to suggest: nothing that holds on later events is missed")
+    console.print("")
+    where = clean(str(project))
+    if done.waiting is not None:
+        console.print(dim(f"then  parakh promote {where} {done.model} {done.waiting} --approve --by SOMEBODY-ELSE"))
+    for name in done.rules[:1]:
+        console.print(dim(f"then  parakh suggest {where} --accept {clean(name)} --by WHO"))
+    for warning in done.carded.card["dataset"].get("warnings", []):
+        console.say(f"{yellow('warning')} {clean(warning)}")

@@ -1,0 +1,398 @@
+"""The loop: matured labels become a challenger and suggested rules, are proved on later events, and wait for people.
+
+One turn makes a set, trains a challenger, puts it into shadow and to the gates beside the challengers that were there,
+asks for the promotion of the best that passed, and suggests rules for what the policy lets pass. It puts a model into
+force by itself only where learning.toml says `people = 0` and every gate is passed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parakh.decisions.definition import DAY_US, Policy
+from parakh.decisions.replay import Progress
+from parakh.errors import InputError
+from parakh.expressions.values import iso_time
+from parakh.learning.card import write_dataset
+from parakh.learning.dataset import Choice as Cut
+from parakh.learning.dataset import make_dataset
+from parakh.learning.evidence import Search, Suggested
+from parakh.learning.gates import Gates, judge, learned_until_us
+from parakh.learning.history import History, make_history
+from parakh.learning.model_card import Carded, make_card, write_model
+from parakh.learning.past import Past
+from parakh.learning.proposals import names_of, propose, read_memory
+from parakh.learning.registry import SHADOW, Registry
+from parakh.learning.samples import read_samples
+from parakh.learning.settings import LearningSettings, read_learning
+from parakh.learning.suggestions import facts_of, suggest
+from parakh.learning.training import TRIALS, Trained, train
+from parakh.learning.training import Choice as Training
+from parakh.project.project import Project
+
+__all__ = ["ASKED", "KEPT", "PROMOTED", "RESTS", "Challenger", "Disagreement", "Told", "Turn", "Wish", "turn"]
+
+KEPT, ASKED, PROMOTED, RESTS = "kept in shadow", "asked for", "promoted", "rests"
+_TEST_SHARE = 0.3
+_LONGEST_TEST_US = 56 * DAY_US
+
+Told = Callable[[str, float | None, str], object]
+"""Is told what is being done, the share of it that is done (None: not known), and words beside it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a turn is to do: for which event type (None: the one with the label) and model, and who signs it.
+
+    `known_by_us` is the cut-off (None: the time of the last event), `at_us` when it is done, both us UTC.
+    """
+
+    event_type: str | None = None
+    model: str | None = None
+    known_by_us: int | None = None
+    by: str
+    at_us: int
+    trials: int = TRIALS
+    budget_s: float | None = None
+    seed: int = 0
+    precision: float = 0.5
+    most_rules: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disagreement:
+    """Champion and challenger on the events that a desk would see: those that each ranks highest, `events` of each.
+
+    `shared` are in both, with `both_frauds`; the others hold `champion_frauds` and `challenger_frauds`.
+    """
+
+    events: int
+    shared: int
+    both_frauds: int
+    champion_frauds: int
+    challenger_frauds: int
+
+    def as_data(self) -> dict[str, int]:
+        return {
+            "events": self.events,
+            "shared": self.shared,
+            "both_frauds": self.both_frauds,
+            "champion_frauds": self.champion_frauds,
+            "challenger_frauds": self.challenger_frauds,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenger:
+    """A version in shadow: what the gates found, what became of it, and how far it disagrees with the champion."""
+
+    version: int
+    gates: Gates
+    became: str
+    new: bool
+    disagreement: Disagreement | None
+
+    def as_data(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "new": self.new,
+            "became": self.became,
+            "gates": self.gates.as_data(),
+            "disagreement": None if self.disagreement is None else self.disagreement.as_data(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What one turn did. `champion` is the version that decides after it, None where there is none."""
+
+    model: str
+    event_type: str
+    label: str
+    currency: str
+    known_by_us: int
+    test_from_us: int
+    rows: int
+    frauds: int
+    challengers: tuple[Challenger, ...]
+    champion_before: int | None
+    champion: int | None
+    waiting: int | None
+    carded: Carded
+    suggested: Suggested
+    rules: tuple[str, ...]
+    past: tuple[Mapping[str, Any], ...]
+
+    @property
+    def new(self) -> Challenger:
+        """The challenger of this turn."""
+        return next(item for item in self.challengers if item.new)
+
+    def as_data(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "model": self.model,
+            "event_type": self.event_type,
+            "label": self.label,
+            "known_by": iso_time(self.known_by_us),
+            "test_from": iso_time(self.test_from_us),
+            "rows": self.rows,
+            "frauds": self.frauds,
+            "champion_before": self.champion_before,
+            "champion": self.champion,
+            "waiting": self.waiting,
+            "challengers": [item.as_data() for item in self.challengers],
+            "suggested": self.suggested.as_data(),
+            "rules": list(self.rules),
+        }
+
+
+def turn(
+    folder: Path,
+    past: Past,
+    wish: Wish,
+    *,
+    on_progress: Told | None = None,
+    on_trained: Callable[[Trained, Carded, Path], object] | None = None,
+) -> Turn:
+    """Go round once; `on_trained` may add to a new version's folder before it enters the registry.
+
+    Raises InputError where there is too little to learn from, as the steps do; the project is then as it was, but for a
+    version that was trained already.
+    """
+    told: Told = on_progress or (lambda doing, share, words: None)
+    project = Project.load(folder)
+    settings = read_learning(folder)
+    seen = _history(project, past, wish, settings, told, "looking at what was decided", inputs=None)
+    test_from = _test_from(seen, settings)
+    name = wish.model or _model_of(project, seen.event_type) or f"{seen.event_type}_{settings.label}"
+    registry = Registry.open(folder, name)
+    before = registry.champion
+    open_request = registry.request_open
+    trained, carded = _trained(project, past, wish, settings, seen, test_from, name, told)
+    number = registry.next_version()
+    write_model(trained, carded, registry.folder(number))
+    if on_trained is not None:
+        on_trained(trained, carded, registry.folder(number))
+    registry.add(number, by=wish.by, at_us=wish.at_us)
+    registry.shadow(number, by=wish.by, at_us=wish.at_us)
+    shadows = [each.number for each in registry.versions if each.state == SHADOW]
+    inputs = {item for version in shadows for item in registry.version(version).inputs}
+    shadowed = _history(registry.project, past, wish, settings, told, "putting challengers to the gates", inputs=inputs)
+    judged = _judged(registry, shadowed, shadows, test_from, settings)
+    best = _best(judged)
+    became = dict.fromkeys(shadows, KEPT)
+    if open_request is None and best is not None:
+        registry.request(best, by=wish.by, at_us=wish.at_us, gates=judged[best])
+        became[best] = ASKED
+        if settings.people == 0:
+            registry.approve(best, by=wish.by, at_us=wish.at_us)
+            became[best] = PROMOTED
+    for version in shadows:
+        waits = open_request is not None and open_request.version == version
+        if version not in (number, best) and not waits and not judged[version].passed:
+            registry.retire(version, by=wish.by, at_us=wish.at_us, why=_failed(judged[version]))
+            became[version] = RESTS
+    suggested, rules = _suggested(registry.project, seen, wish, settings, told)
+    champion, request = registry.champion, registry.request_open
+    return Turn(
+        model=name,
+        event_type=seen.event_type,
+        label=settings.label,
+        currency=seen.currency,
+        known_by_us=seen.known_by_us,
+        test_from_us=test_from,
+        rows=int(seen.matured.sum()),
+        frauds=int(seen.fraud.sum()),
+        challengers=tuple(
+            Challenger(
+                version=version,
+                gates=judged[version],
+                became=became[version],
+                new=version == number,
+                disagreement=_disagreement(shadowed, registry, version, judged[version], settings) if before else None,
+            )
+            for version in shadows
+        ),
+        champion_before=None if before is None else before.number,
+        champion=None if champion is None else champion.number,
+        waiting=None if request is None else request.version,
+        carded=carded,
+        suggested=suggested,
+        rules=tuple(rules),
+        past=tuple(past.described()),
+    )
+
+
+def _history(
+    project: Project,
+    past: Past,
+    wish: Wish,
+    settings: LearningSettings,
+    told: Told,
+    doing: str,
+    *,
+    inputs: set[str] | None,
+) -> History:
+    return make_history(
+        project,
+        past,
+        event_type=wish.event_type,
+        label=settings.label,
+        known_by_us=wish.known_by_us,
+        label_delay_us=settings.label_delay_us,
+        inputs=inputs,
+        on_progress=_replayed(told, doing),
+    )
+
+
+def _replayed(told: Told, doing: str) -> Callable[[Progress], object]:
+    def tell(progress: Progress) -> None:
+        share = progress.done_bytes / progress.total_bytes if progress.total_bytes else None
+        told(doing, share, f"{progress.events:,} events")
+
+    return tell
+
+
+def _test_from(history: History, settings: LearningSettings) -> int:
+    """Where the test begins: the last part of what has matured, at midnight UTC where the span allows it."""
+    times = history.time_us[history.matured]
+    if not times.size:
+        raise InputError(
+            f"no {history.event_type} has matured by {iso_time(history.known_by_us)}: labels take "
+            f"{settings.label_delay_us / DAY_US:g} days (hint: a later --known-by, or `label_delay` in learning.toml)"
+        )
+    first, last = int(times.min()), int(times.max())
+    length = min(round(_TEST_SHARE * (last - first)), _LONGEST_TEST_US)
+    begin = last - length
+    return begin // DAY_US * DAY_US if length >= 4 * DAY_US else begin
+
+
+def _model_of(project: Project, event_type: str) -> str | None:
+    """The model that the policy of an event type reads."""
+    policy = _policy_of(project, event_type)
+    return None if policy is None else policy.score
+
+
+def _policy_of(project: Project, event_type: str) -> Policy | None:
+    return next((item for item in project.definitions.policies if item.event_type == event_type), None)
+
+
+def _trained(
+    project: Project,
+    past: Past,
+    wish: Wish,
+    settings: LearningSettings,
+    seen: History,
+    test_from: int,
+    name: str,
+    told: Told,
+) -> tuple[Trained, Carded]:
+    cut = Cut(
+        event_type=seen.event_type,
+        label=settings.label,
+        known_by_us=seen.known_by_us,
+        test_from_us=test_from,
+        gap_us=settings.label_delay_us,
+        label_delay_us=settings.label_delay_us,
+    )
+    made = make_dataset(project, past, cut, on_progress=_replayed(told, "making a training set"))
+    with tempfile.TemporaryDirectory() as folder:
+        write_dataset(made, project, Path(folder))
+        samples = read_samples(Path(folder))
+    choice = Training(trials=wish.trials, budget_s=wish.budget_s, seed=wish.seed)
+    trained = train(samples, choice, on_progress=lambda share, words: told("training a challenger", share, words))
+    told("training a challenger", None, "its card")
+    carded = make_card(
+        trained,
+        model=name,
+        costs=settings.costs,
+        capacity=settings.review_capacity,
+        zone=project.definitions.settings.time_zone,
+    )
+    return trained, carded
+
+
+def _judged(
+    registry: Registry, history: History, shadows: list[int], test_from: int, settings: LearningSettings
+) -> dict[int, Gates]:
+    """Each challenger against the champion on the test's events, as far as none of them has learned from these."""
+    champion = registry.champion
+    cards = [registry.card(version) or {} for version in (*shadows, *([champion.number] if champion else []))]
+    learned = [until + 1 for card in cards if (until := learned_until_us(card)) is not None]
+    return {
+        version: judge(
+            history,
+            challenger=registry.shadow_name(version),
+            champion=None if champion is None else registry.model,
+            card=registry.card(version) or {},
+            policy=_policy_of(registry.project, history.event_type),
+            settings=settings,
+            from_us=max(test_from, *learned),
+            zone=registry.project.definitions.settings.time_zone,
+        )
+        for version in shadows
+    }
+
+
+def _best(judged: dict[int, Gates]) -> int | None:
+    """Of those that passed, the best on the gates' metric; of equals the older."""
+    passed = [version for version, gates in judged.items() if gates.passed]
+    return max(
+        passed, key=lambda version: (judged[version].measured[judged[version].challenger], -version), default=None
+    )
+
+
+def _failed(gates: Gates) -> str:
+    return "; ".join(f"{gate.name}: {gate.why}" for gate in gates.gates if not gate.passed)
+
+
+def _disagreement(
+    history: History, registry: Registry, version: int, gates: Gates, settings: LearningSettings
+) -> Disagreement:
+    rows = np.flatnonzero(history.matured & (history.time_us >= gates.from_us) & (history.time_us <= gates.to_us))
+    days = max(1.0, (gates.to_us - gates.from_us) / DAY_US)
+    count = int(min(rows.size, max(1, round(settings.review_capacity * days))))
+    fraud = history.fraud[rows]
+    champion = _highest(history.scores[gates.champion][rows], count)
+    challenger = _highest(history.scores[registry.shadow_name(version)][rows], count)
+    return Disagreement(
+        events=count,
+        shared=int((champion & challenger).sum()),
+        both_frauds=int((fraud & champion & challenger).sum()),
+        champion_frauds=int((fraud & champion & ~challenger).sum()),
+        challenger_frauds=int((fraud & challenger & ~champion).sum()),
+    )
+
+
+def _highest(score: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
+    """The rows of the so many highest scores; of equals the earlier, the unknown last."""
+    mask = np.zeros(score.size, np.bool_)
+    mask[np.argsort(-np.nan_to_num(score, nan=-np.inf), kind="stable")[:count]] = True
+    return mask
+
+
+def _suggested(
+    project: Project, seen: History, wish: Wish, settings: LearningSettings, told: Told
+) -> tuple[Suggested, list[str]]:
+    """Rules for the frauds that the policy lets pass, written in shadow."""
+    memory = read_memory(project.root or Path())
+    search = Search(precision=wish.precision, most=wish.most_rules, delay_us=settings.label_delay_us, seed=wish.seed)
+    found = suggest(
+        facts_of(seen, project),
+        search,
+        settings.costs,
+        names=names_of(project, memory),
+        rejected=memory.rejected(seen.event_type),
+        on_progress=lambda done, total: told(
+            "looking for rules", done / total if total else None, f"{done} of {total}"
+        ),
+    )
+    return found, propose(project, found, event_type=seen.event_type, currency=seen.currency)
