@@ -212,11 +212,12 @@ def heat(rows: Sequence[str], columns: Sequence[str], values: npt.ArrayLike, *, 
             axes.add_patch(patches.Rectangle((j + 0.03, i + 0.03), 0.94, 0.94, color=ink, alpha=strength, linewidth=0))
             if written:
                 axes.text(j + 0.5, i + 0.5, said(value), ha="center", va="center", fontsize=9, color=INK)
-        names = [short(name, 14) for name in columns]
+        every = -(-len(columns) // 14)  # labels that would stand on each other are left out
+        names = [short(name, 14) for name in columns[::every]]
         steep = sum(map(len, names)) > 38
         axes.set_xlim(0, len(columns))
         axes.set_ylim(len(rows), 0)
-        axes.set_xticks(np.arange(len(columns)) + 0.5, names, rotation=40 if steep else 0,
+        axes.set_xticks(np.arange(len(columns))[::every] + 0.5, names, rotation=40 if steep else 0,
                         ha="right" if steep else "center")  # fmt: skip
         axes.set_yticks(np.arange(len(rows)) + 0.5, [short(name, 24) for name in rows])
         axes.grid(visible=False)
