@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check bench bench-service bench-scale torture fmt docs clean
+.PHONY: help setup demo test check bench bench-service bench-learn bench-scale torture fmt docs clean
 
 help:
 	@echo "make demo         install, simulate 200,000 events, watch them being judged"
@@ -11,6 +11,7 @@ help:
 	@echo "make check        what CI runs: format, lint, types, import contracts, tests"
 	@echo "make bench        speed against its peers, and of the service, written to benchmarks/results.md"
 	@echo "make bench-service  the service alone: durable decisions over HTTP beside a server that does nothing"
+	@echo "make bench-learn  the learning loop against published figures; exits 1 where one falls short"
 	@echo "make bench-scale  5 million keys, 50 million records"
 	@echo "make docs         the schemas and the reference, from the code"
 	@echo "make torture      the long tests: random ones, a thousand kills, every crash site, full disks (hours)"
@@ -58,6 +59,9 @@ bench: $(VENV)/.bench
 
 bench-service: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.service.measure
+
+bench-learn: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.learning.measure
 
 bench-scale: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.scale

@@ -149,7 +149,7 @@ def _train(made: Dataset, project: Project, seed: int) -> tuple[Trained, float]:
 
 
 def run_handbook(*, seed: int = 0) -> Protocol:
-    """The features of `benchmarks/learning/handbook`, five weeks of training, everything chosen before the test week."""
+    """The features of `benchmarks/learning/handbook`, five weeks of training, all of it chosen before the test week."""
     project = Project.load(HERE / "handbook")
     began = time.perf_counter()
     made = handbook_set(project, from_day="2018-06-27")

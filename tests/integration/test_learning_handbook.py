@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from parakh.decisions.replay import Source
 from parakh.learning.dataset import Choice, Dataset, make_dataset
-from parakh.learning.past import Files
 from parakh.learning.metrics import average_precision, card_precision, roc_auc
+from parakh.learning.past import Files
 from parakh.project.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
