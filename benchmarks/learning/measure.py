@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         results.add(Row.at_most("back-test of 300 rules over 1 million events, the whole command", seconds, 30, "s"))
     results.intro = (
         f"{machine(loads, also=('scikit-learn', 'optuna'))}\n"
-        f"The run took {(time.monotonic() - began) / 60:.1f} minutes. Everything that a model is - features, parameters, "
+        f"The run took {(time.monotonic() - began) / 60:.1f} minutes. All that a model is - features, parameters, "
         "rounds, calibration - was chosen on earlier weeks; the test part is scored once."
     )
     markdown = results.markdown()

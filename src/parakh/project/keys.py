@@ -280,7 +280,7 @@ MODEL = Record(
         Key("model", Name("a model", column=True), "The model's name; rules read its score under it.", required=True),
         DESCRIPTION,
         Key("for", Name("an event type"), "The event type that it scores.", required=True),
-        Key("file", Text(), "The file: LightGBM text or ONNX, beside this file.", required=True),
+        Key("file", Text(), "The file: LightGBM text, parakh-logistic JSON or ONNX, beside this file.", required=True),
         Key(
             "inputs", ListOf(Name("a value", dotted=True)), "What it reads, in the order of its columns.", required=True
         ),
