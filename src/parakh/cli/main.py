@@ -53,6 +53,7 @@ VERBS = {
     "models": Verb("models", "The versions of a project's models, and which of them decides."),
     "promote": Verb("promote", "Move a version of a model on: into shadow, to champion, back."),
     "tune": Verb("tune", "Score thresholds that lose least under what people can review."),
+    "anomalies": Verb("anomalies", "Which segment left its own history, and when; without labels."),
     "explain": Verb("explain", "One decision in words: windows, features, rules, score."),
     "secrets": Verb("secrets", "The keys that protect personal data: which they are, and a new one."),
     "key": Verb("key", "The API keys of a service: make, list, revoke."),
