@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from parakh.decisions.definition import DAY_US
@@ -26,7 +28,18 @@ from parakh.learning.samples import read_samples
 from parakh.learning.training import Choice, Trained, train
 from parakh.project.project import Project
 
-__all__ = ["HANDBOOK", "SPARKOV", "Protocol", "Scored", "Week", "Weeks", "handbook_set", "run_handbook", "run_sparkov"]
+__all__ = [
+    "HANDBOOK",
+    "SPARKOV",
+    "Protocol",
+    "Scored",
+    "Week",
+    "Weeks",
+    "ceiling",
+    "handbook_set",
+    "run_handbook",
+    "run_sparkov",
+]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -113,6 +126,29 @@ def handbook_set(project: Project, *, from_day: str) -> Dataset:
         gap_us=7 * DAY_US,
     )
     return make_dataset(project, _payments(HANDBOOK), cut)
+
+
+def ceiling(made: Dataset, test: Week) -> NDArray[np.float64]:
+    """The scores of somebody who knows all that can be known in the test week: frauds above the good events.
+
+    Left among these, at random, are the frauds that look like nothing yet: at a compromised terminal (scenario 2: usual
+    amounts, by whoever comes) of which no fraud is known, since its labels take a week.
+    """
+    raw = pq.read_table(HANDBOOK, columns=["TRANSACTION_ID", "TX_FRAUD_SCENARIO"])
+    scenario = dict(zip(map(str, raw[0].to_pylist()), raw[1].to_pylist(), strict=True))
+    table = made.table
+    terminal, time_us = np.array(table["terminal"].to_pylist()), table["event_time"].cast("int64").to_numpy()
+    seen: dict[str, list[int]] = {}
+    for row in np.flatnonzero(table["label"].to_numpy(zero_copy_only=False)).tolist():
+        seen.setdefault(str(terminal[row]), []).append(int(time_us[row]))
+    ids = table["event_id"].take(pa.array(test.rows)).to_pylist()
+    known = np.ones(test.rows.size, np.bool_)
+    for place, (row, name) in enumerate(zip(test.rows.tolist(), ids, strict=True)):
+        if scenario[name] == 2:
+            since, until = time_us[row] - 35 * DAY_US, time_us[row] - 7 * DAY_US
+            known[place] = any(since <= at <= until for at in seen.get(str(terminal[row]), ()))
+    found = (test.fraud == 1) & known
+    return np.where(found, 2.0, np.random.default_rng(0).random(test.rows.size))
 
 
 def _payments(path: Path) -> Files:
