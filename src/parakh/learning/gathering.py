@@ -169,8 +169,8 @@ class Gathering:
 
     def columns(self) -> Iterator[tuple[Input, NDArray[np.int64]]]:
         """Each input with its words."""
-        words = np.concatenate(self._words, axis=1)
-        return zip(self.inputs, words)
+        for number, item in enumerate(self.inputs):  # one by one, so that they are not all there twice
+            yield item, np.concatenate([words[number] for words in self._words])
 
     def known(self) -> Known:
         """What holds about each row, by the labels that acted: those given up never did."""
@@ -203,7 +203,7 @@ class Gathering:
     def _about_keys(self, about: About, before: NDArray[np.int64]) -> About:
         """Labels about a key, each for all events of the key that were there when it acted."""
         entities = self._engine.plan.definitions.entities
-        words = np.concatenate(self._words, axis=1)[len(self.inputs) :]
+        words = np.concatenate([piece[len(self.inputs) :] for piece in self._words], axis=1)
         rows = []
         for number, entity in enumerate(about.labels.entity.tolist()):
             found = about.row[number : number + 1]
