@@ -226,6 +226,13 @@ def test_a_cut_is_a_number_that_a_person_would_write() -> None:
     assert str(found[0]) == "amount < 12"
 
 
+def test_a_limit_of_a_count_is_a_whole_number() -> None:
+    tries = np.random.default_rng(14).poisson(0.4, 20_000).astype(np.float64)
+    for fraud, wanted in ((tries >= 1, "tries >= 1"), (tries < 1, "tries <= 0")):
+        task = Mine(values={"tries": tries}, kinds={"tries": INTEGER.kind}, fraud=fraud)
+        assert [str(found) for found in mine(task, most=2)] == [wanted]
+
+
 @given(st.floats(-1e9, 1e9), st.integers(1, 6))
 def test_rounding_keeps_the_value_between(value: float, digits: int) -> None:
     nearest, low, high = rounded(value, digits)

@@ -331,8 +331,11 @@ def _cut(task: Mine, term: Term, values: NDArray[np.float64], fraud: Mask) -> Te
     low, high = float(ranked[max(first - 1, 0)]), float(ranked[min(first, ranked.size - 1)])
     sign = (">" if strict else ">=") if up else ("<" if strict else "<=")
     side = "right" if sign in (">", "<=") else "left"
+    whole = not strict and bool((ranked == np.floor(ranked)).all())
     for digits in range(1, 7):
         tried = sorted({number for value in (low, (low + high) / 2, high) for number in rounded(value, digits)})
+        if whole:  # nobody writes that a count is at least 0.5
+            tried = sorted({float(np.ceil(number) if up else np.floor(number)) for number in tried})
         gains = gain(np.searchsorted(ranked, tried, side=side))  # type: ignore[call-overload]
         if gains.max() >= best - 0.01 * abs(best):
             return Term(term.name, sign, tried[int(np.argmax(gains))])
