@@ -34,8 +34,8 @@ from benchmarks.learning.protocols import (
 )
 from benchmarks.results import RESULTS, Results, Row, Table, keep_section, machine, say
 from benchmarks.run import HEADING
-from parakh.learning.intervals import interval_of, paired
-from parakh.learning.metrics import card_precision
+from parakh.learning.measures.intervals import interval_of, paired
+from parakh.learning.measures.metrics import card_precision
 from parakh.project.project import Project
 
 __all__ = ["main"]

@@ -22,10 +22,10 @@ from parakh.decisions.replay import Source
 from parakh.learning.card import write_dataset
 from parakh.learning.dataset import Choice as Cut
 from parakh.learning.dataset import Dataset, make_dataset
-from parakh.learning.metrics import average_precision, card_precision, recall_at_false_positive_rate, roc_auc
+from parakh.learning.fitting.samples import read_samples
+from parakh.learning.fitting.training import Choice, Trained, train
+from parakh.learning.measures.metrics import average_precision, card_precision, recall_at_false_positive_rate, roc_auc
 from parakh.learning.past import Files
-from parakh.learning.samples import read_samples
-from parakh.learning.training import Choice, Trained, train
 from parakh.project.project import Project
 
 __all__ = [

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from parakh.cli.output import json_lines
 from parakh.decisions.definition import Band
 from parakh.decisions.replay import Replay, Source
-from parakh.learning.backtest import BackTest, backtest
-from parakh.learning.costs import Costs
+from parakh.learning.backtests.backtest import BackTest, backtest
+from parakh.learning.backtests.versus import compare
 from parakh.learning.history import History, make_history
+from parakh.learning.measures.costs import Costs
 from parakh.learning.past import Files
-from parakh.learning.versus import compare
 from parakh.project.project import Project
 from parakh.rules.definition import Mode, Outcome, Rule
 from parakh.simulation import simulate

@@ -13,13 +13,13 @@ import pytest
 from parakh.cli.main import OK, run
 from parakh.cli.report.backtest_words import change_verdict
 from parakh.decisions.replay import Source
-from parakh.learning.backtest import BackTest, backtest
-from parakh.learning.costs import Costs
+from parakh.learning.backtests.backtest import BackTest, backtest
+from parakh.learning.backtests.unblocked import Estimate
+from parakh.learning.backtests.versus import compare
+from parakh.learning.backtests.votes import Votes
 from parakh.learning.history import History, make_history
+from parakh.learning.measures.costs import Costs
 from parakh.learning.past import Files
-from parakh.learning.unblocked import Estimate
-from parakh.learning.versus import compare
-from parakh.learning.votes import Votes
 from parakh.project.project import Project
 
 EVENTS = 20_000

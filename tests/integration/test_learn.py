@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from parakh.cli.main import FOUND_PROBLEMS, OK, WRONG_USE, run
-from parakh.learning.registry import CHAMPION, RETIRED, SHADOW, Registry
+from parakh.learning.promotion.registry import CHAMPION, RETIRED, SHADOW, Registry
 from parakh.project.project import Project
 
 pytest.importorskip("lightgbm")

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.learning.protocols import AUTHORS, HANDBOOK, PUBLISHED, Weeks, handbook_set
 
 from parakh.learning.dataset import Dataset
-from parakh.learning.metrics import average_precision, card_precision, roc_auc
+from parakh.learning.measures.metrics import average_precision, card_precision, roc_auc
 from parakh.project.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]

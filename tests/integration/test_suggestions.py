@@ -21,13 +21,13 @@ from parakh.cli.main import run
 from parakh.decisions.definition import Policy
 from parakh.decisions.replay import Source
 from parakh.errors import InputError
-from parakh.learning.costs import Costs
-from parakh.learning.evidence import Search
 from parakh.learning.history import History, make_history
+from parakh.learning.measures.costs import Costs
 from parakh.learning.past import Files
-from parakh.learning.proposals import accept, propose, read_memory, reject
-from parakh.learning.suggestions import facts_of, suggest
-from parakh.learning.terms import Condition, Term
+from parakh.learning.suggesting.evidence import Search
+from parakh.learning.suggesting.proposals import accept, propose, read_memory, reject
+from parakh.learning.suggesting.suggestions import facts_of, suggest
+from parakh.learning.suggesting.terms import Condition, Term
 from parakh.project.project import Project
 from parakh.project.rule_tests import run_rule_tests
 from parakh.rules.definition import Mode

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from parakh.errors import InputError
-from parakh.learning.anomalies import Anomaly, _benjamini_hochberg, _count_chance, anomalies
-from parakh.learning.tallies import DAY_US, HOUR_US, Tallies, summed
+from parakh.learning.changes.anomalies import Anomaly, _benjamini_hochberg, _count_chance, anomalies
+from parakh.learning.changes.tallies import DAY_US, HOUR_US, Tallies, summed
 
 SEGMENTS = 8
 MONDAY_US = 4 * DAY_US  # 1970-01-05

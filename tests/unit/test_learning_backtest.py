@@ -18,14 +18,14 @@ from parakh.cli.report.backtest_words import about_labels, about_stopped, change
 from parakh.decisions.definition import Policy
 from parakh.decisions.replay import Summary
 from parakh.errors import InputError
-from parakh.learning import records
-from parakh.learning.backtest import BackTest, backtest
-from parakh.learning.figures import segmented
+from parakh.learning.backtests import records
+from parakh.learning.backtests.backtest import BackTest, backtest
+from parakh.learning.backtests.figures import segmented
+from parakh.learning.backtests.records import overlaps, rule_records
+from parakh.learning.backtests.unblocked import wilson
+from parakh.learning.backtests.versus import compare
+from parakh.learning.backtests.votes import Votes
 from parakh.learning.history import History
-from parakh.learning.records import overlaps, rule_records
-from parakh.learning.unblocked import wilson
-from parakh.learning.versus import compare
-from parakh.learning.votes import Votes
 from parakh.rules.definition import Mode, Outcome, Rule
 
 DAY_US = 86_400_000_000

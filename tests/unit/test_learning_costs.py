@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parakh.errors import InputError
-from parakh.learning.costs import Costs
+from parakh.learning.measures.costs import Costs
 
 COSTS = Costs(fraud_share=0.9, fraud_fixed=5, review=2, challenge=0.2, block_share=0.05, block_fixed=1,
               challenge_stops=0.8, review_stops=0.95)  # fmt: skip

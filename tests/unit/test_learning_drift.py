@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parakh.errors import InputError
-from parakh.learning.drift import (
+from parakh.learning.changes.drift import (
     ALARM,
     Baseline,
     baseline_of,

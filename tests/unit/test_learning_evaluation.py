@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from parakh.errors import InputError
-from parakh.learning import metrics
-from parakh.learning.costs import Costs
-from parakh.learning.evaluation import METRICS, evaluate
-from parakh.learning.segments import segments_of
+from parakh.learning.measures import metrics
+from parakh.learning.measures.costs import Costs
+from parakh.learning.measures.evaluation import METRICS, evaluate
+from parakh.learning.measures.segments import segments_of
 
 DAY_US = 86_400_000_000
 COSTS = Costs(review=1.5, review_stops=0.9)

@@ -16,13 +16,13 @@ from parakh.decisions.definition import Band, Holdout, Policy
 from parakh.decisions.policy import HOLDOUT
 from parakh.decisions.replay import Summary
 from parakh.errors import InputError
-from parakh.learning.costs import Costs
-from parakh.learning.drift import baseline_of
-from parakh.learning.gates import Gates, judge, learned_until_us
+from parakh.learning.changes.drift import baseline_of
 from parakh.learning.history import History
+from parakh.learning.measures.costs import Costs
+from parakh.learning.promotion.gates import Gates, judge, learned_until_us
+from parakh.learning.promotion.thresholds import Thresholds
+from parakh.learning.promotion.tuning import Limits, bands_with, threshold_of, tune
 from parakh.learning.settings import GateSettings, LearningSettings
-from parakh.learning.thresholds import Thresholds
-from parakh.learning.tuning import Limits, bands_with, threshold_of, tune
 from parakh.rules.definition import Outcome, Rule
 
 DAY_US = 86_400_000_000

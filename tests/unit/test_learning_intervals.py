@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from parakh.errors import InputError
-from parakh.learning.intervals import bootstrap, draws, interval_of, paired
-from parakh.learning.metrics import average_precision, roc_auc
-from parakh.learning.ranking import Ranking
+from parakh.learning.measures.intervals import bootstrap, draws, interval_of, paired
+from parakh.learning.measures.metrics import average_precision, roc_auc
+from parakh.learning.measures.ranking import Ranking
 
 
 def events(seed: int, count: int = 300) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parakh.errors import InputError
-from parakh.learning.desk import CardDays
-from parakh.learning.metrics import (
+from parakh.learning.measures.desk import CardDays
+from parakh.learning.measures.metrics import (
     average_precision,
     brier,
     card_precision,
@@ -23,7 +23,7 @@ from parakh.learning.metrics import (
     roc_auc,
     roc_curve,
 )
-from parakh.learning.ranking import RANKED, Ranking
+from parakh.learning.measures.ranking import RANKED, Ranking
 
 
 @pytest.mark.parametrize("seed", range(30))

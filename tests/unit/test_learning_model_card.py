@@ -16,11 +16,11 @@ import pytest
 from parakh.cli.main import run
 from parakh.cli.report.model_page import render
 from parakh.errors import InputError
-from parakh.learning.drift import Baseline, stability
-from parakh.learning.metrics import average_precision, roc_auc
-from parakh.learning.model_card import Carded, make_card, write_model
-from parakh.learning.samples import TEST, read_samples
-from parakh.learning.training import Choice, Trained, train
+from parakh.learning.changes.drift import Baseline, stability
+from parakh.learning.fitting.model_card import Carded, make_card, write_model
+from parakh.learning.fitting.samples import TEST, read_samples
+from parakh.learning.fitting.training import Choice, Trained, train
+from parakh.learning.measures.metrics import average_precision, roc_auc
 from unit.training_sets import DAY, TEST_FROM, columns, fraud_of, write_set
 
 for library in ("lightgbm", "sklearn", "optuna", "matplotlib"):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parakh.errors import InputError
-from parakh.learning.prequential import make_folds
+from parakh.learning.fitting.prequential import make_folds
 
 DAY = 86_400_000_000
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from parakh.errors import InputError, ProjectError
-from parakh.learning import registry as registry_module
-from parakh.learning.registry import CANDIDATE, CHAMPION, RETIRED, SHADOW, Registry, models_in
+from parakh.learning.promotion import registry as registry_module
+from parakh.learning.promotion.registry import CANDIDATE, CHAMPION, RETIRED, SHADOW, Registry, models_in
 from parakh.learning.settings import read_learning
 from parakh.project.project import Project
 

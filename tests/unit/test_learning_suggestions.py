@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from parakh.errors import InputError
 from parakh.expressions.types import BOOLEAN, INTEGER, NULL_WORD, NUMBER, STRING, money
-from parakh.learning.costs import Costs
-from parakh.learning.evidence import Facts, Search, Suggested
-from parakh.learning.mining import Mine, mine
-from parakh.learning.suggestions import suggest
-from parakh.learning.terms import Condition, Mask, Term, plain, rounded
+from parakh.learning.measures.costs import Costs
+from parakh.learning.suggesting.evidence import Facts, Search, Suggested
+from parakh.learning.suggesting.mining import Mine, mine
+from parakh.learning.suggesting.suggestions import suggest
+from parakh.learning.suggesting.terms import Condition, Mask, Term, plain, rounded
 from parakh.rules.definition import Outcome
 
 DAY_US = 86_400_000_000

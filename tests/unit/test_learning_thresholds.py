@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parakh.learning.costs import Costs
-from parakh.learning.thresholds import Events, Ladder, Places, Thresholds
+from parakh.learning.measures.costs import Costs
+from parakh.learning.promotion.thresholds import Events, Ladder, Places, Thresholds
 from parakh.rules.definition import Outcome
 
 BANDED = (Outcome.BLOCK, Outcome.REVIEW, Outcome.CHALLENGE)

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parakh.errors import InputError
-from parakh.learning.boosting import Boosting, TreeParameters, calibrated_text
-from parakh.learning.calibration import platt
-from parakh.learning.samples import NEVER, Samples, read_samples
-from parakh.learning.training import Choice, Trained, train
+from parakh.learning.fitting.boosting import Boosting, TreeParameters, calibrated_text
+from parakh.learning.fitting.calibration import platt
+from parakh.learning.fitting.samples import NEVER, Samples, read_samples
+from parakh.learning.fitting.training import Choice, Trained, train
 from parakh.models.definition import Model
 from parakh.models.lightgbm_text import parse_forest
 from parakh.models.logistic import parse_logistic
@@ -237,8 +237,8 @@ def test_monotone_inputs_go_one_way(samples: Samples) -> None:
 _TWICE = """
 import hashlib, sys
 from pathlib import Path
-from parakh.learning.samples import read_samples
-from parakh.learning.training import Choice, train
+from parakh.learning.fitting.samples import read_samples
+from parakh.learning.fitting.training import Choice, train
 trained = train(read_samples(Path(sys.argv[1])), Choice(trials=2, seed=5))
 print(*(hashlib.sha256(trained.learned[kind].content).hexdigest() for kind in ("lightgbm", "logistic")))
 """

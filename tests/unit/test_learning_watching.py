@@ -12,9 +12,9 @@ import pytest
 from parakh.decisions.replay import Summary
 from parakh.errors import InputError
 from parakh.expressions.types import NULL_WORD
-from parakh.learning.drift import baseline_of
+from parakh.learning.changes.drift import baseline_of
+from parakh.learning.changes.watching import Drift, watch
 from parakh.learning.history import History
-from parakh.learning.watching import Drift, watch
 from parakh.rules.definition import Outcome, Rule
 
 BEGAN_US = 1_735_516_800_000_000  # Monday, 2024-12-30

@@ -17,8 +17,8 @@ from parakh.cli.replay import show_progress
 from parakh.cli.words import plural, short_money, thousands
 
 if TYPE_CHECKING:
-    from parakh.learning.anomalies import Anomaly
-    from parakh.learning.tallies import Tallies
+    from parakh.learning.changes.anomalies import Anomaly
+    from parakh.learning.changes.tallies import Tallies
 
 __all__ = ["command"]
 
@@ -76,8 +76,8 @@ def command(
     if isinstance(past, Files) and labels is None and label_delay is None:
         past = replace(past, label_delay_us=read_learning(project).label_delay_us)  # for features that read labels
     warming = warm_kernels(errors)
-    from parakh.learning.anomalies import anomalies
-    from parakh.learning.tallies import DAY_US, HOUR_US, tally
+    from parakh.learning.changes.anomalies import anomalies
+    from parakh.learning.changes.tallies import DAY_US, HOUR_US, tally
 
     await_kernels(warming, errors)
     with Bar(errors, "replaying") as bar:
@@ -147,7 +147,7 @@ def _local(at_us: int, zone: str, tallies: Tallies) -> str:
     import datetime
     import zoneinfo
 
-    from parakh.learning.tallies import DAY_US
+    from parakh.learning.changes.tallies import DAY_US
 
     at = datetime.datetime.fromtimestamp(at_us / 1e6, datetime.UTC).astimezone(zoneinfo.ZoneInfo(zone))
     return f"{at:%Y-%m-%d}" if tallies.every_us == DAY_US else f"{at:%Y-%m-%d %H:%M}"

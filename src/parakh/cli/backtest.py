@@ -98,10 +98,10 @@ def command(
         if labels is None and not any(label.source for event in loaded.definitions.events for label in event.labels):
             errors.print(f"{yellow('no labels were given')}: what was fraud is not known (--labels)")
     warming = warm_kernels(errors)
-    from parakh.learning.backtest import backtest
+    from parakh.learning.backtests.backtest import backtest
+    from parakh.learning.backtests.versus import compare
+    from parakh.learning.backtests.votes import Votes
     from parakh.learning.history import make_history
-    from parakh.learning.versus import compare
-    from parakh.learning.votes import Votes
 
     await_kernels(warming, errors)
 

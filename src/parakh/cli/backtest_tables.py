@@ -19,9 +19,9 @@ from parakh.cli.report.backtest_words import (
 from parakh.cli.words import day, plural, thousands
 
 if TYPE_CHECKING:
-    from parakh.learning.backtest import BackTest
-    from parakh.learning.records import Record
-    from parakh.learning.versus import Change
+    from parakh.learning.backtests.backtest import BackTest
+    from parakh.learning.backtests.records import Record
+    from parakh.learning.backtests.versus import Change
 
 __all__ = ["print_json", "show"]
 

@@ -20,8 +20,8 @@ from parakh.cli.words import plural, thousands
 from parakh.errors import InputError
 
 if TYPE_CHECKING:
-    from parakh.learning.tracks import Track
-    from parakh.learning.watching import Drift
+    from parakh.learning.changes.tracks import Track
+    from parakh.learning.changes.watching import Drift
 
 __all__ = ["command"]
 
@@ -102,8 +102,8 @@ def command(
         if labels is None and label_delay is None:
             past = replace(past, label_delay_us=delay)
     warming = warm_kernels(errors)
+    from parakh.learning.changes.watching import usual_beginning, watch, watchable
     from parakh.learning.history import make_history
-    from parakh.learning.watching import usual_beginning, watch, watchable
 
     target = target_of(loaded.definitions, past.event_types, event_type, label or settings.label)
     inputs = watchable(loaded, target.name)
@@ -160,8 +160,8 @@ def _of_card(project: Path, model: str) -> tuple[dict[str, Any], dict[str, Any],
     Raises InputError where there is no champion, or no card of it.
     """
     from parakh.expressions.values import timestamp_us
-    from parakh.learning.drift import card_baselines
-    from parakh.learning.registry import Registry
+    from parakh.learning.changes.drift import card_baselines
+    from parakh.learning.promotion.registry import Registry
 
     registry = Registry.open(project, model)
     champion = registry.champion
@@ -238,7 +238,7 @@ def _worst(tracks: list[Track]) -> list[Track]:
 
 
 def _input_row(track: Track, found: Drift) -> list[str] | None:
-    from parakh.learning.drift import told
+    from parakh.learning.changes.drift import told
 
     last = track.last
     if last is None:

@@ -19,10 +19,10 @@ from parakh.cli.signing import signed_by
 from parakh.cli.words import moment, percent, plural, thousands
 
 if TYPE_CHECKING:
+    from parakh.learning.fitting.model_card import Carded
+    from parakh.learning.fitting.training import Trained
     from parakh.learning.loop import Turn, Wish
-    from parakh.learning.model_card import Carded
     from parakh.learning.past import Past
-    from parakh.learning.training import Trained
 
 __all__ = ["command"]
 
@@ -87,9 +87,9 @@ def command(
     past = given_past(loaded, events, labels, label_delay, data)
     warming = warm_kernels(errors)
     from parakh.learning.extra import needed
+    from parakh.learning.fitting.training import TRIALS
     from parakh.learning.loop import Wish
     from parakh.learning.settings import read_learning
-    from parakh.learning.training import TRIALS
 
     for library in ("lightgbm", "sklearn", "optuna", "matplotlib"):
         needed(library)

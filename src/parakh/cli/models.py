@@ -13,7 +13,7 @@ from parakh.cli.console import Console, bold, clean, dim, green, yellow
 from parakh.cli.loading import load_project
 
 if TYPE_CHECKING:
-    from parakh.learning.registry import Event, Registry, Version
+    from parakh.learning.promotion.registry import Event, Registry, Version
 
 __all__ = ["command", "show_versions"]
 
@@ -31,7 +31,7 @@ _STYLES = {"champion": green, "shadow": yellow, "retired": dim}
 def command(project: Path, name: str | None, as_json: bool) -> int:
     """Show the versions of PROJECT's models, or of the model NAME with what happened to them."""
     from parakh.errors import InputError
-    from parakh.learning.registry import Registry, models_in
+    from parakh.learning.promotion.registry import Registry, models_in
 
     console = Console.stdout()
     names = models_in(load_project(project))

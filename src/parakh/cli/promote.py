@@ -20,9 +20,9 @@ from parakh.cli.signing import signed_by
 from parakh.cli.words import thousands
 
 if TYPE_CHECKING:
-    from parakh.learning.gates import Gates
     from parakh.learning.past import Past
-    from parakh.learning.registry import Registry
+    from parakh.learning.promotion.gates import Gates
+    from parakh.learning.promotion.registry import Registry
     from parakh.project.project import Project
 
 __all__ = ["command", "show_gates"]
@@ -83,7 +83,7 @@ def command(
     --approve, by a second person unless learning.toml says `people = 1`, points the model's definition to it. Then
     `parakh apply` lets a running service decide by it.
     """
-    from parakh.learning.registry import Registry
+    from parakh.learning.promotion.registry import Registry
     from parakh.learning.settings import read_learning
 
     if action is None:
@@ -158,8 +158,8 @@ def _gates(
     if isinstance(past, Files) and past.labels is None and past.label_delay_us is None:
         past = replace(past, label_delay_us=settings.label_delay_us)
     warming = warm_kernels(errors)
-    from parakh.learning.gates import judge, learned_until_us
     from parakh.learning.history import make_history
+    from parakh.learning.promotion.gates import judge, learned_until_us
 
     card: Mapping[str, Any] = registry.card(number) or {}
     champion = registry.champion

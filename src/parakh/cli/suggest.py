@@ -19,9 +19,9 @@ from parakh.cli.replay import show_progress
 from parakh.cli.words import moment, percent, plural, short_money, thousands
 
 if TYPE_CHECKING:
-    from parakh.learning.evidence import Range, Suggested, Suggestion
     from parakh.learning.past import Past
-    from parakh.learning.proposals import Entry
+    from parakh.learning.suggesting.evidence import Range, Suggested, Suggestion
+    from parakh.learning.suggesting.proposals import Entry
     from parakh.project.project import Project
 
 __all__ = ["command"]
@@ -105,10 +105,10 @@ def command(
     delay = settings.label_delay_us if maturity is None else maturity
     past = _past(loaded, given_past(loaded, events, labels, label_delay, data), labels, label_delay, delay)
     warming = warm_kernels(errors)
-    from parakh.learning.evidence import Search
     from parakh.learning.history import make_history
-    from parakh.learning.proposals import OUT, expired, names_of, propose, read_memory
-    from parakh.learning.suggestions import facts_of, suggest
+    from parakh.learning.suggesting.evidence import Search
+    from parakh.learning.suggesting.proposals import OUT, expired, names_of, propose, read_memory
+    from parakh.learning.suggesting.suggestions import facts_of, suggest
     from parakh.rules.definition import Outcome
 
     search = Search(precision=min_precision, most=most, then=Outcome[then.upper()], delay_us=delay, seed=seed)
@@ -169,7 +169,7 @@ def _say(project: Project, accept: str | None, reject: str | None, by: str, as_j
         raise click.UsageError("accept one or reject one, at a time")
     if not by.strip():
         raise click.BadParameter("who says so? Name the person", param_hint="--by")
-    from parakh.learning import proposals
+    from parakh.learning.suggesting import proposals
 
     told = proposals.accept if accept else proposals.reject
     entry = told(project, accept or reject or "", by=by, at_us=time.time_ns() // 1_000)

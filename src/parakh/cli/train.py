@@ -16,8 +16,8 @@ from parakh.cli.signing import signed_by
 from parakh.cli.words import plural, thousands
 
 if TYPE_CHECKING:
-    from parakh.learning.model_card import Carded
-    from parakh.learning.training import Kind, Trained
+    from parakh.learning.fitting.model_card import Carded
+    from parakh.learning.fitting.training import Kind, Trained
 
 __all__ = ["command"]
 
@@ -94,10 +94,10 @@ def command(
         raise click.UsageError("say where the model goes: --project PROJECT, or --out DIR without one")
     errors = Console.stderr()
     from parakh.cli.report.model_page import render
-    from parakh.learning.model_card import expect_room, make_card, write_model
-    from parakh.learning.samples import read_samples
+    from parakh.learning.fitting.model_card import expect_room, make_card, write_model
+    from parakh.learning.fitting.samples import read_samples
+    from parakh.learning.fitting.training import TRIALS, Choice, train
     from parakh.learning.settings import LearningSettings, read_learning
-    from parakh.learning.training import TRIALS, Choice, train
 
     settings, zone, signed = LearningSettings(), "UTC", ""
     if out is not None:
@@ -106,7 +106,7 @@ def command(
     name = model or f"{samples.event_type}_{samples.label_name}"
     if project is not None:
         from parakh.cli.loading import load_project
-        from parakh.learning.registry import Registry
+        from parakh.learning.promotion.registry import Registry
 
         signed = by or signed_by(project)
         loaded = load_project(project)
@@ -150,7 +150,7 @@ def command(
 
 
 def _show(trained: Trained, carded: Carded, console: Console) -> None:
-    from parakh.learning.model_words import KIND_NAMES, METRIC_NAMES, told
+    from parakh.learning.fitting.model_words import KIND_NAMES, METRIC_NAMES, told
 
     card = carded.card
     other = card["baseline_model"]

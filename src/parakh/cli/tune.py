@@ -20,7 +20,7 @@ from parakh.cli.words import day, plural, thousands
 
 if TYPE_CHECKING:
     from parakh.decisions.definition import Policy
-    from parakh.learning.tuning import Measured, Tuning
+    from parakh.learning.promotion.tuning import Measured, Tuning
     from parakh.project.project import Project
 
 __all__ = ["command", "policy_edit"]
@@ -148,7 +148,7 @@ def command(
     warming = warm_kernels(errors)
     from parakh.decisions.definition import Policy
     from parakh.learning.history import make_history
-    from parakh.learning.tuning import Limits, tune
+    from parakh.learning.promotion.tuning import Limits, tune
     from parakh.rules.definition import Outcome
 
     await_kernels(warming, errors)
@@ -222,7 +222,7 @@ def command(
 
 def policy_edit(project: Project, policy: Policy, found: Tuning) -> tuple[str, bytes, bytes]:
     """The policy's file, what it holds, and what it would hold with the bands that were chosen."""
-    from parakh.learning.tuning import bands_with
+    from parakh.learning.promotion.tuning import bands_with
     from parakh.project.edit import defined_in, set_key
 
     bands = {band.outcome.word: str(band.when) for band in bands_with(policy.bands, found.chosen)}

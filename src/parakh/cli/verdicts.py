@@ -18,7 +18,7 @@ from parakh.decisions.decisions import Decisions
 from parakh.decisions.parts import Part
 from parakh.events.ids import IdIndex
 from parakh.expressions.zones import Zone
-from parakh.learning.versus import moves, people_changed
+from parakh.learning.backtests.versus import moves, people_changed
 from parakh.rules.definition import Rule
 
 __all__ = ["Facts", "Totals", "Verdicts", "good_people_changed", "movements"]

@@ -1,1 +1,1 @@
-"""Learning from what was decided: training sets by replay, and how well a model does."""
+"""Learning from what was decided: the past replayed, what it teaches, and the loop that proposes it to people."""

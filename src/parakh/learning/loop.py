@@ -23,18 +23,18 @@ from parakh.expressions.values import iso_time
 from parakh.learning.card import write_dataset
 from parakh.learning.dataset import Choice as Cut
 from parakh.learning.dataset import make_dataset
-from parakh.learning.evidence import Search, Suggested
-from parakh.learning.gates import Gates, judge, learned_until_us
+from parakh.learning.fitting.model_card import Carded, make_card, write_model
+from parakh.learning.fitting.samples import read_samples
+from parakh.learning.fitting.training import TRIALS, Trained, train
+from parakh.learning.fitting.training import Choice as Training
 from parakh.learning.history import History, make_history
-from parakh.learning.model_card import Carded, make_card, write_model
 from parakh.learning.past import Past
-from parakh.learning.proposals import names_of, propose, read_memory
-from parakh.learning.registry import SHADOW, Registry
-from parakh.learning.samples import read_samples
+from parakh.learning.promotion.gates import Gates, judge, learned_until_us
+from parakh.learning.promotion.registry import SHADOW, Registry
 from parakh.learning.settings import LearningSettings, read_learning
-from parakh.learning.suggestions import facts_of, suggest
-from parakh.learning.training import TRIALS, Trained, train
-from parakh.learning.training import Choice as Training
+from parakh.learning.suggesting.evidence import Search, Suggested
+from parakh.learning.suggesting.proposals import names_of, propose, read_memory
+from parakh.learning.suggesting.suggestions import facts_of, suggest
 from parakh.project.project import Project
 
 __all__ = ["ASKED", "KEPT", "PROMOTED", "RESTS", "Challenger", "Disagreement", "Told", "Turn", "Wish", "turn"]

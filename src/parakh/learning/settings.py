@@ -14,7 +14,7 @@ from typing import Any
 
 from parakh.decisions.definition import DAY_US
 from parakh.errors import Place, Problem, ProjectError
-from parakh.learning.costs import Costs
+from parakh.learning.measures.costs import Costs
 from parakh.project.keys import Key, Length, Name, Share, Text, Word
 from parakh.project.reading import Values
 from parakh.project.settings_file import read_tables

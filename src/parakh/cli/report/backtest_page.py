@@ -26,11 +26,11 @@ from parakh.cli.report.plots import Series, bars, heat, over_time
 from parakh.cli.words import day, moment, plural, thousands
 
 if TYPE_CHECKING:
-    from parakh.learning.backtest import BackTest
-    from parakh.learning.examples import Example
-    from parakh.learning.figures import Figures
-    from parakh.learning.records import Record
-    from parakh.learning.versus import Change
+    from parakh.learning.backtests.backtest import BackTest
+    from parakh.learning.backtests.examples import Example
+    from parakh.learning.backtests.figures import Figures
+    from parakh.learning.backtests.records import Record
+    from parakh.learning.backtests.versus import Change
 
 __all__ = ["render"]
 

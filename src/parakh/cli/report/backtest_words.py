@@ -9,9 +9,9 @@ from parakh.cli.words import percent, plural, short_money, thousands
 from parakh.expressions.types import minor_digits
 
 if TYPE_CHECKING:
-    from parakh.learning.backtest import BackTest
-    from parakh.learning.unblocked import Estimate, Unblocked
-    from parakh.learning.versus import Change
+    from parakh.learning.backtests.backtest import BackTest
+    from parakh.learning.backtests.unblocked import Estimate, Unblocked
+    from parakh.learning.backtests.versus import Change
 
 __all__ = [
     "about_labels",

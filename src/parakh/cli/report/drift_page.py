@@ -14,10 +14,10 @@ from parakh.cli.report.document import Section, document
 from parakh.cli.report.html import Markup, element
 from parakh.cli.report.plots import Series, bars, heat, histogram, over_time
 from parakh.cli.words import plural, thousands
-from parakh.learning.drift import ALARM, WATCH, told
+from parakh.learning.changes.drift import ALARM, WATCH, told
+from parakh.learning.changes.tracks import Track
+from parakh.learning.changes.watching import Drift
 from parakh.learning.history import History
-from parakh.learning.tracks import Track
-from parakh.learning.watching import Drift
 
 __all__ = ["render"]
 

@@ -12,12 +12,12 @@ from parakh.cli.report.data import Figure
 from parakh.cli.report.document import Section, document
 from parakh.cli.report.html import Markup, element
 from parakh.cli.report.plots import Series, bars, histogram, lines, over_time
-from parakh.learning.model_words import KIND_NAMES, METRIC_NAMES, parameter_words, told
+from parakh.learning.fitting.model_words import KIND_NAMES, METRIC_NAMES, parameter_words, told
 
 if TYPE_CHECKING:
-    from parakh.learning.evaluation import Evaluation, Part
-    from parakh.learning.model_card import Carded
-    from parakh.learning.training import Kind, Trained
+    from parakh.learning.fitting.model_card import Carded
+    from parakh.learning.fitting.training import Kind, Trained
+    from parakh.learning.measures.evaluation import Evaluation, Part
 
 __all__ = ["render"]
 

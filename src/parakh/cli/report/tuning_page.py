@@ -14,7 +14,7 @@ from parakh.cli.report.plots import Series, lines
 from parakh.cli.words import day, plural, thousands
 
 if TYPE_CHECKING:
-    from parakh.learning.tuning import Measured, Step, Tuning
+    from parakh.learning.promotion.tuning import Measured, Step, Tuning
 
 __all__ = ["render"]
 

@@ -1,0 +1,1 @@
+"""What has changed: drift of inputs, scores and rates against a reference, and segments that leave their history."""

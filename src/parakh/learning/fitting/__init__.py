@@ -1,0 +1,1 @@
+"""Models from a training set: folds in time, trees and a baseline, calibration, the card."""

@@ -1,0 +1,1 @@
+"""Rules that data suggest: mined, judged on a later span, written in shadow for people."""
