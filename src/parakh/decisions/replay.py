@@ -23,10 +23,11 @@ from parakh.events.definition import amount_field
 from parakh.events.labels import LabelRows, quarantine_unknown
 from parakh.events.merge import LogBatch, Merger, StepBack, Stream
 from parakh.events.quarantine import Quarantine
+from parakh.events.reasons import Reason
 from parakh.events.sources import Columns, open_source
 from parakh.expressions.parse import parse
 
-__all__ = ["Judged", "Progress", "Replay", "Source", "Summary"]
+__all__ = ["Judged", "Progress", "Replay", "Source", "Summary", "Tally"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,58 @@ class Summary:
     labels: dict[str, int]
     held_out: dict[str, dict[str, int]] = field(default_factory=dict)
     steps_back: tuple[StepBack, ...] = ()
+
+
+class Tally:
+    """Counts what a replay decides, batch by batch, wherever its events come from; `summary` says it at the end."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._began = time.perf_counter()
+        self._decided = 0
+        self._outcomes: dict[str, dict[str, int]] = {}
+        self._held_out: dict[str, Counter[str]] = {}
+        self.scorecard = Scorecard(engine.plan.definitions.events)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.perf_counter() - self._began
+
+    def take(self, decisions: Decisions) -> None:
+        """Count a batch."""
+        self._decided += len(decisions)
+        for event_type, tally in decisions.counts().items():
+            row = self._outcomes.setdefault(event_type, dict.fromkeys(tally, 0))
+            for outcome, count in tally.items():
+                row[outcome] += count
+        for part in decisions.parts:
+            if let_through := part.held_out():
+                self._held_out.setdefault(part.schema.event_type, Counter()).update(let_through)
+
+    def summary(self, *, refused_labels: int, unknown_types: int = 0, steps_back: tuple[StepBack, ...] = ()) -> Summary:
+        """What came in and became of it; `unknown_types` events never came to the engine, which does not have them."""
+        engine, counts = self._engine, self._engine.counts
+        counts.check()
+        quarantined = counts.quarantined + Counter({Reason.UNKNOWN_TYPE.code: unknown_types})
+        return Summary(
+            received=counts.received + unknown_types,
+            accepted=counts.accepted,
+            duplicates=counts.duplicates,
+            quarantined=dict(quarantined.most_common()),
+            late=counts.late,
+            decided=self._decided,
+            outcomes=self._outcomes,
+            seconds=self.seconds,
+            judged=self.scorecard.judged(),
+            labels={
+                "applied": engine.labelling.applied,
+                "waiting": len(engine.labelling),
+                "quarantined": refused_labels + engine.labelling.given_up,
+            },
+            held_out={event_type: dict(counted) for event_type, counted in self._held_out.items()},
+            steps_back=steps_back,
+        )
 
 
 class Replay:
@@ -140,57 +193,26 @@ class Replay:
         on_entries: Callable[[LogBatch, Decisions], object] | None,
     ) -> Summary:
         engine = self.engine
-        began = time.perf_counter()
+        tally = Tally(engine)
         refused_before = self._quarantine.total
         labels = engine.read_labels(self._label_file)
         refused_labels = self._quarantine.total - refused_before
-        scorecard = Scorecard(engine.plan.definitions.events)
-        self._score_labels(scorecard, labels)
+        self._score_labels(tally.scorecard, labels)
         merger = Merger(self._streams, labels=labels, label_delay_us=self._delay_us)
-        outcomes: dict[str, dict[str, int]] = {}
-        held_out: dict[str, Counter[str]] = {}
-        decided = 0
         while (batch := merger.next(engine.words, engine.batch_size)) is not None:
             decisions = engine.take(batch)
-            decided += len(decisions)
-            for event_type, tally in decisions.counts().items():
-                row = outcomes.setdefault(event_type, dict.fromkeys(tally, 0))
-                for outcome, count in tally.items():
-                    row[outcome] += count
-            for part in decisions.parts:
-                if let_through := part.held_out():
-                    held_out.setdefault(part.schema.event_type, Counter()).update(let_through)
-            self._score(scorecard, batch, decisions)
+            tally.take(decisions)
+            self._score(tally.scorecard, batch, decisions)
             if on_entries is not None:
                 on_entries(batch, decisions)
             if on_batch is not None:
-                seconds = time.perf_counter() - began
-                progress = Progress(engine.counts.received, merger.read_bytes, merger.total_bytes, seconds)
-                on_batch(decisions, progress)
+                received, done, total = engine.counts.received, merger.read_bytes, merger.total_bytes
+                on_batch(decisions, Progress(received, done, total, tally.seconds))
         if self._label_file is not None:
             quarantine_unknown(self._label_file, engine.labelling.forsaken, self._quarantine)
-        counts = engine.counts
-        counts.check()
         lateness_us = engine.plan.definitions.settings.lateness_us
-        quarantined = dict(counts.quarantined.most_common())
-        return Summary(
-            received=counts.received,
-            accepted=counts.accepted,
-            duplicates=counts.duplicates,
-            quarantined=quarantined,
-            late=counts.late,
-            decided=decided,
-            outcomes=outcomes,
-            seconds=time.perf_counter() - began,
-            judged=scorecard.judged(),
-            labels={
-                "applied": engine.labelling.applied,
-                "waiting": len(engine.labelling),
-                "quarantined": refused_labels + engine.labelling.given_up,
-            },
-            held_out={event_type: dict(counted) for event_type, counted in held_out.items()},
-            steps_back=tuple(step for step in merger.steps_back if step.by_us > lateness_us),
-        )
+        steps_back = tuple(step for step in merger.steps_back if step.by_us > lateness_us)
+        return tally.summary(refused_labels=refused_labels, steps_back=steps_back)
 
     def _open(self, event_type: str, paths: list[str]) -> Stream:
         plan = self.engine.plan.by_name[event_type]

@@ -6,8 +6,6 @@ only tried; what it says stays with the service. Nothing is written and no lock 
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,14 +18,13 @@ from numpy.typing import NDArray
 from parakh.decisions.decisions import Decisions
 from parakh.decisions.definition import Definitions, ProjectLike
 from parakh.decisions.engine import Engine
-from parakh.decisions.replay import Progress, Summary
+from parakh.decisions.replay import Progress, Summary, Tally
 from parakh.decisions.scorecard import Scorecard, fraud_label
 from parakh.decisions.stored import stored_definitions
 from parakh.errors import InputError
 from parakh.events.definition import amount_field
 from parakh.events.labels import LabelRows
 from parakh.events.merge import LABEL, EventPart, LogBatch
-from parakh.events.reasons import Reason
 from parakh.service.personal.vault import open_token_key
 from parakh.service.state import batch_of, read_label_lines
 from parakh.streams.entries import EVENTS, LABELS, Events, read_events, read_labels
@@ -191,49 +188,20 @@ class _Replaying:
 
         Raises StateLimitError where the state outgrows the project's bound, DamagedLog where an entry cannot be read.
         """
-        began = time.perf_counter()
-        engine, counts = self.engine, self.engine.counts
-        scorecard = Scorecard(engine.plan.definitions.events)
-        outcomes: dict[str, dict[str, int]] = {}
-        held_out: dict[str, Counter[str]] = {}
-        decided = 0
+        engine = self.engine
+        tally = Tally(engine)
         with self._reading:
             for batch in self._batches():
                 decisions = engine.take(batch)
-                _date(batch, decisions, self.engine.batch_size)
-                decided += len(decisions)
-                for event_type, tally in decisions.counts().items():
-                    row = outcomes.setdefault(event_type, dict.fromkeys(tally, 0))
-                    for outcome, count in tally.items():
-                        row[outcome] += count
-                for part in decisions.parts:
-                    if let_through := part.held_out():
-                        held_out.setdefault(part.schema.event_type, Counter()).update(let_through)
-                self._score(scorecard, batch, decisions)
+                _date(batch, decisions, engine.batch_size)
+                tally.take(decisions)
+                self._score(tally.scorecard, batch, decisions)
                 if on_entries is not None:
                     on_entries(batch, decisions)
                 if on_batch is not None:
-                    seconds = time.perf_counter() - began
-                    on_batch(decisions, Progress(counts.received, self._done, self._reading.nbytes, seconds))
-        counts.check()
-        quarantined = counts.quarantined + Counter({Reason.UNKNOWN_TYPE.code: self._unknown})
-        return Summary(
-            received=counts.received + self._unknown,
-            accepted=counts.accepted,
-            duplicates=counts.duplicates,
-            quarantined=dict(quarantined.most_common()),
-            late=counts.late,
-            decided=decided,
-            outcomes=outcomes,
-            seconds=time.perf_counter() - began,
-            judged=scorecard.judged(),
-            labels={
-                "applied": engine.labelling.applied,
-                "waiting": len(engine.labelling),
-                "quarantined": self._refused_labels + engine.labelling.given_up,
-            },
-            held_out={event_type: dict(counted) for event_type, counted in held_out.items()},
-        )
+                    received = engine.counts.received
+                    on_batch(decisions, Progress(received, self._done, self._reading.nbytes, tally.seconds))
+        return tally.summary(refused_labels=self._refused_labels, unknown_types=self._unknown)
 
     def _batches(self) -> Iterator[LogBatch]:
         """The log in batches as large as the engine takes them.
