@@ -20,7 +20,6 @@ from parakh.decisions.replay import Summary
 from parakh.errors import InputError
 from parakh.learning.backtests import records
 from parakh.learning.backtests.backtest import BackTest, backtest
-from parakh.learning.backtests.figures import segmented
 from parakh.learning.backtests.records import overlaps, rule_records
 from parakh.learning.backtests.unblocked import wilson
 from parakh.learning.backtests.versus import compare
@@ -129,19 +128,6 @@ def test_overlaps_are_counted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None
 def test_wilson_is_the_textbook_interval() -> None:
     assert wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
     assert wilson(1.0, 3)[1] == 1.0
-
-
-def test_segments_tell_few_values_apart_and_gather_the_rest() -> None:
-    texts = pa.array(["a"] * 9 + [f"v{i:02d}" for i in range(20)] * 2 + [None]).dictionary_encode()
-    number, names = segmented(texts)
-    counts = {name: int((number == i).sum()) for i, name in enumerate(names)}
-    assert counts["a"] == 9
-    assert (counts["other"], counts["none"], len(names)) == (20, 1, 13)
-    values = np.append(np.arange(1000.0), math.nan)
-    number, names = segmented(values)
-    assert [int((number == i).sum()) for i in range(10)] == pytest.approx([100] * 10, abs=1)
-    assert names[0] == "up to 99"
-    assert names[-1] == "none"
 
 
 def test_events_that_one_policy_alone_decided_are_left_out() -> None:

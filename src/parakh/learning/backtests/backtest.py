@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from parakh.decisions.definition import Policy
 from parakh.decisions.policy import DEGRADED, LATE
 from parakh.expressions.values import iso_time
-from parakh.expressions.zones import Zone
 from parakh.learning.backtests.examples import Example, examples
-from parakh.learning.backtests.figures import Figures, Sums, figures_by, segmented, sums_by
+from parakh.learning.backtests.figures import Figures, Sums, figures_by, sums_by
 from parakh.learning.backtests.records import Record, band_records, overlaps, rule_records
 from parakh.learning.backtests.unblocked import Unblocked, unblocked
 from parakh.learning.backtests.votes import Votes
 from parakh.learning.history import History
 from parakh.learning.measures.costs import Costs
 from parakh.learning.measures.metrics import average_precision, roc_auc
+from parakh.learning.measures.segments import local_days, segments_of, weeks_of
 from parakh.rules.definition import Outcome
 
 __all__ = ["BackTest", "Load", "ModelRecord", "as_json", "backtest"]
@@ -172,7 +172,7 @@ def backtest(
     votes = votes or Votes(history)
     spent = cost_of(history, costs, history.outcome)
     everything = np.zeros(len(history), np.int64)
-    day, first = local_days(history, zone)
+    day = local_days(history.time_us, zone)
     return BackTest(
         event_type=history.event_type,
         label=history.label,
@@ -190,13 +190,13 @@ def backtest(
         good_people=_people(history, history.good),
         good_people_stopped=_people(history, history.good & (history.outcome > 0)),
         outcomes={outcome.word: sums_by(history, everything, 1, history.outcome == outcome)[0] for outcome in Outcome},
-        load=load_of(history, day, first, capacity),
+        load=load_of(history, day, capacity),
         rules=rule_records(votes, costs.of),
         bands=band_records(votes, costs.of),
         models=_models(history, policy),
         overlap=overlaps(votes),
-        weeks=figures_by(history, spent, *weeks_of(day, first)),
-        segments={name: figures_by(history, spent, *segmented(values)) for name, values in history.inputs.items()},
+        weeks=figures_by(history, spent, *weeks_of(day)),
+        segments={name: figures_by(history, spent, *segments_of(values)) for name, values in history.inputs.items()},
         unblocked=unblocked(votes, *(live or (votes, policy))),
         examples=examples(history),
     )
@@ -207,16 +207,10 @@ def cost_of(history: History, costs: Costs, outcome: NDArray[np.int8]) -> NDArra
     return np.where(history.matured, costs.of(outcome, history.fraud, np.nan_to_num(history.amount)), 0.0)
 
 
-def local_days(history: History, zone: str) -> tuple[NDArray[np.int64], int]:
-    """The local day of each event, counted from the first; and that first day, in days since 1970."""
-    days = (history.time_us + Zone(zone).offset_us(history.time_us)) // _DAY_US
-    first = int(days.min())
-    return days - first, first
-
-
-def load_of(history: History, day: NDArray[np.int64], first: int, capacity: float) -> Load:
-    """Reviews a day."""
-    reviews = np.bincount(day[history.outcome == Outcome.REVIEW], minlength=int(day.max()) + 1)
+def load_of(history: History, day: NDArray[np.int64], capacity: float) -> Load:
+    """Reviews a day, where `day` is that of each event; days without an event count too."""
+    first, last = int(day.min()), int(day.max())
+    reviews = np.bincount(day[history.outcome == Outcome.REVIEW] - first, minlength=last - first + 1)
     largest = int(reviews.argmax())
     return Load(
         days=int(reviews.size),
@@ -226,13 +220,6 @@ def load_of(history: History, day: NDArray[np.int64], first: int, capacity: floa
         over=int((reviews > capacity).sum()),
         capacity=capacity,
     )
-
-
-def weeks_of(day: NDArray[np.int64], first: int) -> tuple[NDArray[np.int64], list[str]]:
-    """The calendar week of each event, and the Mondays on which they begin."""
-    monday = first - (first + 3) % 7
-    week = (day + (first - monday)) // 7
-    return week, [_date(monday + 7 * number) for number in range(int(week.max()) + 1)]
 
 
 def _date(day: int) -> str:

@@ -5,7 +5,6 @@ Only matured events tell right from wrong; those that are immature count as even
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,15 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parakh.learning.history import History, Values
+from parakh.learning.history import History
 from parakh.rules.definition import Outcome
 
-__all__ = ["Figures", "Sums", "figures_by", "segmented", "sums_by"]
-
-_MOST = 12  # values of a segment that are told apart
-_PARTS = 10  # of numbers with more values
-NOTHING = "none"
-OTHER = "other"
+__all__ = ["Figures", "Sums", "figures_by", "sums_by"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,38 +118,3 @@ def figures_by(
         for i, name in enumerate(names)
         if everything[i].events
     )
-
-
-def segmented(values: Values) -> tuple[NDArray[np.int64], list[str]]:
-    """Values as groups: each of a few, the most frequent of many texts, tenths of many numbers; and their names.
-
-    >>> segmented(np.array([1.0, 0.0, 1.0, np.nan]))
-    (array([1, 0, 1, 2]), ['0', '1', 'none'])
-    """
-    if not isinstance(values, np.ndarray):
-        return _texts(values)
-    known = ~np.isnan(values)
-    number = np.zeros(values.size, np.int64)
-    distinct, place = np.unique(values[known], return_inverse=True)
-    if distinct.size <= _MOST:
-        names = [f"{value:.6g}" for value in distinct.tolist()]
-    else:
-        edges = np.unique(np.quantile(values[known], np.linspace(0, 1, _PARTS + 1)[1:-1], method="lower"))
-        place = np.searchsorted(edges, values[known], side="left")
-        shown = [f"{edge:.6g}" for edge in edges.tolist()]
-        names = [f"up to {shown[0]}", *(f"{a} to {b}" for a, b in itertools.pairwise(shown)), f"above {shown[-1]}"]
-    number[known] = place
-    number[~known] = len(names)
-    return number, [*names, NOTHING]
-
-
-def _texts(values: Any) -> tuple[NDArray[np.int64], list[str]]:
-    texts = values.dictionary.to_pylist()
-    codes = np.asarray(values.indices.fill_null(len(texts)), np.int64)
-    often = np.bincount(codes, minlength=len(texts) + 1)[: len(texts)]
-    first = sorted(range(len(texts)), key=lambda i: (-often[i], texts[i]))
-    kept = first if len(first) <= _MOST else first[: _MOST - 1]
-    place = np.full(len(texts) + 1, len(kept), np.int64)  # the rest are others
-    place[kept] = np.arange(len(kept))
-    place[len(texts)] = len(kept) + 1
-    return place[codes], [*(texts[i] for i in kept), OTHER, NOTHING]

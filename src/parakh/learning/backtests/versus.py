@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from parakh.decisions.definition import Policy
 from parakh.errors import InputError
-from parakh.learning.backtests.backtest import Load, as_json, cost_of, load_of, local_days, weeks_of
+from parakh.learning.backtests.backtest import Load, as_json, cost_of, load_of
 from parakh.learning.backtests.examples import Example, largest
 from parakh.learning.backtests.figures import Figures, Sums, figures_by, sums_by
 from parakh.learning.backtests.unblocked import Estimate, asked_for, weights_of
 from parakh.learning.history import History
 from parakh.learning.measures.costs import Costs
 from parakh.learning.measures.intervals import Interval, draws, interval_of
+from parakh.learning.measures.segments import local_days, weeks_of
 from parakh.rules.definition import Outcome
 
 __all__ = ["Change", "Moved", "compare", "moves", "people_changed"]
@@ -107,9 +108,9 @@ def compare(
     costs = costs or Costs()
     before, after = _shared(old, new)
     spent = [cost_of(history, costs, history.outcome) for history in (before, after)]
-    day, first = local_days(after, zone)
+    day = local_days(after.time_us, zone)
     everything = np.zeros(len(after), np.int64)
-    weeks = weeks_of(day, first)
+    weeks = weeks_of(day)
     whose, resampled = (after.person.astype(np.int64), "people") if after.person.size else (day, "days")
     interval = _interval(spent[1] - spent[0], whose, seed=seed, rounds=rounds)
     by_holdout = None
@@ -130,8 +131,8 @@ def compare(
         only_new=len(new) - len(after),
         before=figures_by(before, spent[0], everything, ["before"])[0],
         after=figures_by(after, spent[1], everything, ["after"])[0],
-        load_before=load_of(before, day, first, capacity),
-        load_after=load_of(after, day, first, capacity),
+        load_before=load_of(before, day, capacity),
+        load_after=load_of(after, day, capacity),
         moved=_moved(before, after),
         people_gained=gained,
         people_lost=lost,

@@ -18,10 +18,10 @@ from parakh.decisions.definition import Band, Policy
 from parakh.decisions.policy import DEGRADED
 from parakh.errors import InputError
 from parakh.expressions.values import iso_time
-from parakh.learning.backtests.backtest import local_days
 from parakh.learning.history import History
 from parakh.learning.measures.costs import Costs
 from parakh.learning.measures.intervals import Interval, draws, interval_of
+from parakh.learning.measures.segments import local_days
 from parakh.learning.promotion.thresholds import Events, Ladder, Places, Thresholds, expect_allowing
 from parakh.rules.definition import STOPPING, Mode, Outcome
 
@@ -166,7 +166,7 @@ def tune(
     if twice:
         raise InputError(f"the policy has two bands for {twice[0].word}: write them as one, or leave one out")
     whole = _whole(history, policy, name, kept, labels_of_stopped=labels_of_stopped)
-    day, _ = local_days(history, zone)
+    day = local_days(history.time_us, zone)
     earlier, later, test_from = _parts(history, day, test_from_us)
     ladder = Ladder(whole.rows(earlier.rows).events, costs)
     places = _best(ladder, limits, earlier, usable)
