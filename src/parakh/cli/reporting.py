@@ -96,7 +96,7 @@ def _figures(totals: Totals, currency: str, events: int, speed: int) -> tuple[Fi
 
 
 def _scores(definitions: Definitions, event_type: str, judged: Judged) -> Scores | None:
-    policy = next((item for item in definitions.policies if item.event_type == event_type), None)
+    policy = definitions.policy(event_type)
     genuine, fraud = score_bins(judged, _BINS)
     if policy is None or policy.score is None or not sum(genuine) + sum(fraud):
         return None

@@ -136,6 +136,10 @@ class Definitions:
     def event_type(self, name: str) -> EventType:
         return next(item for item in self.events if item.name == name)
 
+    def policy(self, event_type: str) -> Policy | None:
+        """The policy of an event type; None where it has none: its rules alone decide then, if it has any."""
+        return next((item for item in self.policies if item.event_type == event_type), None)
+
     def entity(self, name: str) -> Entity:
         return next(item for item in self.entities if item.name == name)
 

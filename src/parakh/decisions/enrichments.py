@@ -134,7 +134,7 @@ def enrichment_refusals(enrichment: Enrichment, event: EventType, definitions: D
         yield Refusal(f"enrichment {enrichment.name!r} has no columns", enrichment.name, "columns: {risk: number}")
     yield from _url(enrichment.url, event, pins_in(definitions.settings))
     yield from _headers(enrichment.headers)
-    policy = next((item for item in definitions.policies if item.event_type == event.name), None)
+    policy = definitions.policy(event.name)
     if policy is not None and enrichment.timeout_us >= policy.deadline_us:
         yield Refusal(
             f"enrichment {enrichment.name!r} may take {enrichment.timeout_us / 1000:g} ms, and the whole decision on "

@@ -190,7 +190,7 @@ def _plan_type(names: Names, project: str, intake: Intake, index: int) -> TypePl
                 signals.output(typed, layout.add(name, typed.type).slot)
 
     models = _models(definitions, event, layout)
-    policy = next((item for item in definitions.policies if item.event_type == event.name), None)
+    policy = definitions.policy(event.name)
     live_rules = tuple(
         rule for rule in definitions.rules if event.name in rule.event_types and rule.mode is not Mode.DISABLED
     )
