@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,14 +66,12 @@ def command(
     Each span is judged by what came before it alone: the same hour of the week in earlier weeks, and how much the
     segment scatters. The first two weeks are history; the last span, which may not be over, is not judged.
     """
-    from parakh.learning.past import Files
     from parakh.learning.settings import read_learning
 
     errors = Console.stderr()
     loaded = load_project(project)
-    past = given_past(loaded, events, labels, label_delay, data)
-    if isinstance(past, Files) and labels is None and label_delay is None:
-        past = replace(past, label_delay_us=read_learning(project).label_delay_us)  # for features that read labels
+    delay = read_learning(project).label_delay_us  # for features that read labels in the events
+    past = given_past(loaded, events, labels, label_delay, data, known_after_us=delay)
     warming = warm_kernels(errors)
     from parakh.learning.changes.anomalies import anomalies
     from parakh.learning.changes.tallies import DAY_US, HOUR_US, tally

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from parakh.cli.console import Console, bold, clean, dim, green, red, yellow
-from parakh.cli.loading import await_kernels, expect_label_columns, given_past, load_project, warm_kernels
-from parakh.cli.options import LENGTH_OF_TIME, MOMENT, past_options
-from parakh.cli.progress import Bar
-from parakh.cli.replay import show_progress
+from parakh.cli.history import Asked, history_options
+from parakh.cli.loading import await_kernels, load_project, warm_kernels
+from parakh.cli.options import MOMENT
 from parakh.cli.words import plural, thousands
 from parakh.errors import InputError
 
@@ -36,16 +34,11 @@ _MOST_ROWS = 12
     "Exit code 1 when there is an alarm, 0 otherwise.",
 )
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@past_options()
-@click.option("--for", "event_type", metavar="TYPE", help="Of which event type; where several have the label.")
-@click.option("--label", metavar="NAME", help="The label whose rate is watched (fraud).")
-@click.option("--from", "from_us", type=MOMENT, metavar="TIME", help="Events from this time on; windows see all.")
+@history_options
 @click.option("--since", "since_us", type=MOMENT, metavar="TIME", help="Watch from this time on.")
 @click.option(
     "--reference-to", "reference_to_us", type=MOMENT, metavar="TIME", help="The reference ends here (--since)."
 )
-@click.option("--known-by", type=MOMENT, metavar="TIME", help="Labels as known by then; the last event, unless said.")
-@click.option("--maturity", type=LENGTH_OF_TIME, metavar="LENGTH", help="When an event counts as matured (7d).")
 @click.option("--model", metavar="NAME", help="Hold inputs against the card of this model's champion.")
 @click.option("--every", type=click.Choice(["week", "day"]), default="week", show_default=True, help="A period.")
 @click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A page: HTML.")
@@ -58,18 +51,10 @@ _MOST_ROWS = 12
     help="Its API key, with the scope label (or PARAKH_API_KEY).",
 )
 def command(
+    asked: Asked,
     project: Path,
-    events: tuple[str, ...],
-    labels: str | None,
-    label_delay: int | None,
-    data: Path | None,
-    event_type: str | None,
-    label: str | None,
-    from_us: int | None,
     since_us: int | None,
     reference_to_us: int | None,
-    known_by: int | None,
-    maturity: int | None,
     model: str | None,
     every: str,
     out: Path | None,
@@ -84,8 +69,6 @@ def command(
     newest week. Without --since the last four weeks are watched; with --model all since its training ended.
     """
     from parakh.learning.dataset import target_of
-    from parakh.learning.past import Files
-    from parakh.learning.settings import read_learning
 
     errors = Console.stderr()
     loaded = load_project(project)
@@ -94,18 +77,12 @@ def command(
             "a key is needed only where alarms are posted: say --post too", param_hint="--key-file"
         )
     key = _key_in(key_file)
-    settings = read_learning(project)
-    delay = settings.label_delay_us if maturity is None else maturity
-    past = given_past(loaded, events, labels, label_delay, data)
-    if isinstance(past, Files):
-        expect_label_columns(loaded, past.sources, label_delay)
-        if labels is None and label_delay is None:
-            past = replace(past, label_delay_us=delay)
+    settings = asked.settings(project)
+    past = asked.past(loaded, settings)
     warming = warm_kernels(errors)
     from parakh.learning.changes.watching import usual_beginning, watch, watchable
-    from parakh.learning.history import make_history
 
-    target = target_of(loaded.definitions, past.event_types, event_type, label or settings.label)
+    target = target_of(loaded.definitions, past.event_types, asked.event_type, settings.label)
     inputs = watchable(loaded, target.name)
     baselines: dict[str, Any] = {}
     scores: dict[str, Any] = {}
@@ -114,18 +91,7 @@ def command(
         inputs = tuple(name for name in inputs if name in baselines)
         since_us = trained_to if since_us is None else since_us
     await_kernels(warming, errors)
-    with Bar(errors, "replaying") as bar:
-        history = make_history(
-            loaded,
-            past,
-            event_type=target.name,
-            label=label or settings.label,
-            from_us=from_us,
-            known_by_us=known_by,
-            label_delay_us=delay,
-            inputs=inputs,
-            on_progress=lambda progress: show_progress(bar, progress),
-        )
+    history = asked.history(loaded, past, settings, errors, inputs=inputs)
     zone = loaded.definitions.settings.time_zone
     found = watch(
         history,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from parakh.cli.console import Console, bold, clean, dim, green, yellow
-from parakh.cli.loading import await_kernels, given_past, load_project, warm_kernels
-from parakh.cli.options import LENGTH_OF_TIME, MOMENT, past_options
+from parakh.cli.history import Asked, history_options
+from parakh.cli.loading import await_kernels, load_project, warm_kernels
+from parakh.cli.options import LENGTH_OF_TIME, MOMENT
 from parakh.cli.progress import Bar
 from parakh.cli.promote import show_gates
 from parakh.cli.signing import signed_by
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from parakh.learning.fitting.training import Trained
     from parakh.learning.loop import Turn, Wish
     from parakh.learning.past import Past
+    from parakh.learning.settings import LearningSettings
 
 __all__ = ["command"]
 
@@ -35,10 +36,8 @@ __all__ = ["command"]
     "challenger that passes every gate is promoted by the loop itself.",
 )
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@past_options()
-@click.option("--for", "event_type", metavar="TYPE", help="Of which event type; where several have the label.")
+@history_options
 @click.option("--model", metavar="NAME", help="The model; the one that the policy reads, or EVENT_LABEL.")
-@click.option("--known-by", type=MOMENT, metavar="TIME", help="The cut-off: nothing that came later counts.")
 @click.option("--trials", type=click.IntRange(1, 10_000), metavar="N", help="Parameters that are tried (16).")
 @click.option("--budget", type=LENGTH_OF_TIME, metavar="LENGTH", help="End the search for parameters after so long.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of all that is drawn.")
@@ -56,14 +55,9 @@ __all__ = ["command"]
 @click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A page (HTML).")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def command(
+    asked: Asked,
     project: Path,
-    events: tuple[str, ...],
-    labels: str | None,
-    label_delay: int | None,
-    data: Path | None,
-    event_type: str | None,
     model: str | None,
-    known_by: int | None,
     trials: int | None,
     budget: int | None,
     seed: int,
@@ -80,27 +74,28 @@ def command(
     The challenger is judged on the last part of what has matured, which its training did not see. What passes is asked
     for; a second person approves it (`parakh promote --approve`). Nothing decides before that.
     """
-    if every is not None and data is None:
+    if every is not None and asked.data is None:
         raise click.BadParameter("files do not grow: name a service's data (--data)", param_hint="--every")
     errors = Console.stderr()
     loaded = load_project(project)
-    past = given_past(loaded, events, labels, label_delay, data)
+    settings = asked.settings(project)
+    past = asked.past(loaded, settings)
     warming = warm_kernels(errors)
     from parakh.learning.extra import needed
     from parakh.learning.fitting.training import TRIALS
     from parakh.learning.loop import Wish
-    from parakh.learning.settings import read_learning
 
     for library in ("lightgbm", "sklearn", "optuna", "matplotlib"):
         needed(library)
-    past = _known_later(past, labels, label_delay, read_learning(project).label_delay_us)
     signed = by or signed_by(project)
     await_kernels(warming, errors)
     while True:
         wish = Wish(
-            event_type=event_type,
+            event_type=asked.event_type,
             model=model,
-            known_by_us=known_by,
+            from_us=asked.from_us,
+            to_us=asked.to_us,
+            known_by_us=asked.known_by,
             by=signed,
             at_us=time.time_ns() // 1000 if at_us is None else at_us,
             trials=trials or TRIALS,
@@ -109,22 +104,21 @@ def command(
             precision=min_precision,
             most_rules=most,
         )
-        _turn(project, past, wish, out, as_json, errors)
+        _turn(project, past, wish, settings, out, as_json, errors)
         if every is None:
             return 0
         time.sleep(every / 1e6)
 
 
-def _known_later(past: Past, labels: str | None, label_delay: int | None, delay: int) -> Past:
-    """Columns of labels in the events are known after the delay, where nothing else was said."""
-    from parakh.learning.past import Files
-
-    if isinstance(past, Files) and labels is None and label_delay is None:
-        return replace(past, label_delay_us=delay)
-    return past
-
-
-def _turn(project: Path, past: Past, wish: Wish, out: Path | None, as_json: bool, errors: Console) -> None:
+def _turn(
+    project: Path,
+    past: Past,
+    wish: Wish,
+    settings: LearningSettings,
+    out: Path | None,
+    as_json: bool,
+    errors: Console,
+) -> None:
     from parakh.cli.report.document import write_page
     from parakh.cli.report.learn_page import render
     from parakh.cli.report.model_page import render as model_page
@@ -138,6 +132,7 @@ def _turn(project: Path, past: Past, wish: Wish, out: Path | None, as_json: bool
             project,
             past,
             wish,
+            settings,
             on_progress=lambda doing, share, words: bar.to(share, words, doing),
             on_trained=card_page,
         )

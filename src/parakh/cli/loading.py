@@ -73,9 +73,14 @@ def given_past(
     label_delay: int | None,
     data: Path | None,
     *,
+    known_after_us: int | None = None,
     quarantine: Path | None = None,
 ) -> Past:
-    """The past that `past_options` name: files of events, or the log of a service."""
+    """The past that `past_options` name: files of events, or the log of a service.
+
+    Labels in columns of the events are known `known_after_us` after them, where neither --labels nor --label-delay is
+    said.
+    """
     from parakh.learning.log_past import ServiceLog
     from parakh.learning.past import Files
 
@@ -91,6 +96,9 @@ def given_past(
             "where do the events come from? Name their files (--events) or a service's data (--data)"
         )
     sources = tuple(named_sources(project, events))
+    expect_label_columns(project, sources, label_delay)
+    if labels is None and label_delay is None:
+        label_delay = known_after_us
     return Files(sources=sources, labels=labels, label_delay_us=label_delay, quarantine=quarantine)
 
 

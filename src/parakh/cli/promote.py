@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +99,8 @@ def command(
     number = _version(registry, action, version)
     if action == "request":
         if events or data is not None:
-            past = given_past(loaded, events, labels, label_delay, data)
+            delay = read_learning(project).label_delay_us
+            past = given_past(loaded, events, labels, label_delay, data, known_after_us=delay)
             gates = _gates(loaded, registry, number, past, since, labels_of_stopped, errors)
             if not as_json:
                 show_gates(gates, console)
@@ -150,13 +150,10 @@ def _gates(
     errors: Console,
 ) -> Gates:
     """Replay the past, in which challenger and champion both score, and judge by what came after their training."""
-    from parakh.learning.past import Files
     from parakh.learning.settings import read_learning
 
     assert project.root is not None
     settings = read_learning(project.root)
-    if isinstance(past, Files) and past.labels is None and past.label_delay_us is None:
-        past = replace(past, label_delay_us=settings.label_delay_us)
     warming = warm_kernels(errors)
     from parakh.learning.history import make_history
     from parakh.learning.promotion.gates import judge, learned_until_us
@@ -176,13 +173,12 @@ def _gates(
             inputs=registry.version(number).inputs,
             on_progress=lambda progress: show_progress(bar, progress),
         )
-    policies = project.definitions.policies
     return judge(
         history,
         challenger=registry.shadow_name(number),
         champion=None if champion is None else registry.model,
         card=card,
-        policy=next((item for item in policies if item.event_type == registry.event_type), None),
+        policy=project.definitions.policy(registry.event_type),
         settings=settings,
         from_us=since if since is not None else max(learned) + 1 if learned else None,
         zone=project.definitions.settings.time_zone,

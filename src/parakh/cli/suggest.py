@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from parakh.cli.console import Console, bold, clean, dim, green, yellow
-from parakh.cli.loading import await_kernels, expect_label_columns, given_past, load_project, warm_kernels
-from parakh.cli.options import LENGTH_OF_TIME, MOMENT, past_options
+from parakh.cli.history import Asked, history_options
+from parakh.cli.loading import await_kernels, load_project, warm_kernels
 from parakh.cli.progress import Bar
-from parakh.cli.replay import show_progress
 from parakh.cli.words import moment, percent, plural, short_money, thousands
 
 if TYPE_CHECKING:
-    from parakh.learning.past import Past
     from parakh.learning.suggesting.evidence import Range, Suggested, Suggestion
     from parakh.learning.suggesting.proposals import Entry
     from parakh.project.project import Project
@@ -37,13 +34,7 @@ __all__ = ["command"]
     "suggested, and what people said to it, stands in suggestions.json.",
 )
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@past_options()
-@click.option("--for", "event_type", metavar="TYPE", help="Of which event type; where several have the label.")
-@click.option("--label", metavar="NAME", help="The label that says what was fraud (fraud).")
-@click.option("--from", "from_us", type=MOMENT, metavar="TIME", help="Events from this time on.")
-@click.option("--to", "to_us", type=MOMENT, metavar="TIME", help="Events before this time.")
-@click.option("--known-by", type=MOMENT, metavar="TIME", help="The cut-off: nothing that came later counts.")
-@click.option("--maturity", type=LENGTH_OF_TIME, metavar="LENGTH", help="When an event counts as matured (7d).")
+@history_options
 @click.option(
     "--min-precision",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -67,17 +58,8 @@ __all__ = ["command"]
 @click.option("--by", metavar="WHO", default="", help="Who accepts or rejects.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(
+    asked: Asked,
     project: Path,
-    events: tuple[str, ...],
-    labels: str | None,
-    label_delay: int | None,
-    data: Path | None,
-    event_type: str | None,
-    label: str | None,
-    from_us: int | None,
-    to_us: int | None,
-    known_by: int | None,
-    maturity: int | None,
     min_precision: float,
     most: int,
     then: str,
@@ -98,35 +80,21 @@ def command(
     loaded = load_project(project)
     if accept or reject:
         return _say(loaded, accept, reject, by, as_json)
-    from parakh.learning.settings import read_learning
-
     errors = Console.stderr()
-    settings = read_learning(project)
-    delay = settings.label_delay_us if maturity is None else maturity
-    past = _past(loaded, given_past(loaded, events, labels, label_delay, data), labels, label_delay, delay)
+    settings = asked.settings(project)
+    past = asked.past(loaded, settings)
     warming = warm_kernels(errors)
-    from parakh.learning.history import make_history
     from parakh.learning.suggesting.evidence import Search
     from parakh.learning.suggesting.proposals import OUT, expired, names_of, propose, read_memory
     from parakh.learning.suggesting.suggestions import facts_of, suggest
     from parakh.rules.definition import Outcome
 
-    search = Search(precision=min_precision, most=most, then=Outcome[then.upper()], delay_us=delay, seed=seed)
+    search = Search(
+        precision=min_precision, most=most, then=Outcome[then.upper()], delay_us=settings.label_delay_us, seed=seed
+    )
     memory = read_memory(project)
     await_kernels(warming, errors)
-    with Bar(errors, "replaying") as bar:
-        history = make_history(
-            loaded,
-            past,
-            event_type=event_type,
-            label=label or settings.label,
-            from_us=from_us,
-            to_us=to_us,
-            known_by_us=known_by,
-            label_delay_us=delay,
-            inputs=None,
-            on_progress=lambda progress: show_progress(bar, progress),
-        )
+    history = asked.history(loaded, past, settings, errors, inputs=None)
     with Bar(errors, "searching") as bar:
         found = suggest(
             facts_of(history, loaded),
@@ -151,16 +119,6 @@ def command(
         text = f"{item.name} expired on {item.expires[:10]}: look whether it still holds, or take it out"
         console.say(f"{yellow('expired')} {clean(text)}")
     return 0
-
-
-def _past(project: Project, past: Past, labels: str | None, label_delay: int | None, delay: int) -> Past:
-    """The past with the columns of labels that are in its events known after the delay, where nothing else was said."""
-    from parakh.learning.past import Files
-
-    if not isinstance(past, Files):
-        return past
-    expect_label_columns(project, past.sources, label_delay)
-    return replace(past, label_delay_us=delay) if labels is None and label_delay is None else past
 
 
 def _say(project: Project, accept: str | None, reject: str | None, by: str, as_json: bool) -> int:

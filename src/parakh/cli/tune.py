@@ -5,17 +5,15 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from parakh.cli.console import Console, bold, clean, dim, green, outcome, red, yellow
-from parakh.cli.loading import await_kernels, expect_label_columns, given_past, load_project, warm_kernels
-from parakh.cli.options import LENGTH_OF_TIME, MOMENT, past_options
-from parakh.cli.progress import Bar
-from parakh.cli.replay import show_progress
+from parakh.cli.history import Asked, history_options
+from parakh.cli.loading import await_kernels, load_project, warm_kernels
+from parakh.cli.options import MOMENT
 from parakh.cli.words import day, plural, thousands
 
 if TYPE_CHECKING:
@@ -82,11 +80,7 @@ class _Bands(click.ParamType):  # type: ignore[type-arg]
     "What a loss costs, and the limits where they are not said, stand in learning.toml in the project.",
 )
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@past_options()
-@click.option(
-    "--for", "event_type", metavar="TYPE", help="The policy of which event type; where several have the label."
-)
-@click.option("--label", metavar="NAME", help="The label that says what was fraud (fraud).")
+@history_options
 @click.option("--model", metavar="NAME", help="The model whose score the bands read; the policy's own, unless said.")
 @click.option(
     "--bands", type=_Bands(), metavar="WORDS", help="The bands to use, as block,review; those that are there."
@@ -95,11 +89,7 @@ class _Bands(click.ParamType):  # type: ignore[type-arg]
     "--review-capacity", type=_Capacity(), metavar="N/day", help="The most events to review a day, as a mean."
 )
 @click.option("--friction-limit", type=_Limit(), metavar="SHARE", help="The most good events to stop, as 0.5%.")
-@click.option("--from", "from_us", type=MOMENT, metavar="TIME", help="Events from this time on.")
-@click.option("--to", "to_us", type=MOMENT, metavar="TIME", help="Events before this time.")
 @click.option("--test-from", type=MOMENT, metavar="TIME", help="Measure on events from this time on (the last third).")
-@click.option("--known-by", type=MOMENT, metavar="TIME", help="The cut-off; the time of the last event, unless said.")
-@click.option("--maturity", type=LENGTH_OF_TIME, metavar="LENGTH", help="When an event counts as matured (7d).")
 @click.option(
     "--labels-of-stopped", is_flag=True, help="Labels are known of stopped events too: look past the holdout."
 )
@@ -107,22 +97,13 @@ class _Bands(click.ParamType):  # type: ignore[type-arg]
 @click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A page: HTML.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(
+    asked: Asked,
     project: Path,
-    events: tuple[str, ...],
-    labels: str | None,
-    label_delay: int | None,
-    data: Path | None,
-    event_type: str | None,
-    label: str | None,
     model: str | None,
     bands: tuple[str, ...] | None,
     review_capacity: float | None,
     friction_limit: float | None,
-    from_us: int | None,
-    to_us: int | None,
     test_from: int | None,
-    known_by: int | None,
-    maturity: int | None,
     labels_of_stopped: bool,
     write: bool,
     out: Path | None,
@@ -133,41 +114,18 @@ def command(
     They are chosen on the earlier part of the events and measured on the later one. Where they lose less than the bands
     of now beyond noise, or those of now exceed a limit, the change of the policy's file is proposed.
     """
-    from parakh.learning.past import Files
-    from parakh.learning.settings import read_learning
-
     errors, console = Console.stderr(), Console.stdout()
     loaded = load_project(project)
-    settings = read_learning(project)
-    delay = settings.label_delay_us if maturity is None else maturity
-    past = given_past(loaded, events, labels, label_delay, data)
-    if isinstance(past, Files):
-        expect_label_columns(loaded, past.sources, label_delay)
-        if labels is None and label_delay is None:
-            past = replace(past, label_delay_us=delay)
+    settings = asked.settings(project)
+    past = asked.past(loaded, settings)
     warming = warm_kernels(errors)
     from parakh.decisions.definition import Policy
-    from parakh.learning.history import make_history
     from parakh.learning.promotion.tuning import Limits, tune
     from parakh.rules.definition import Outcome
 
     await_kernels(warming, errors)
-    with Bar(errors, "replaying") as bar:
-        history = make_history(
-            loaded,
-            past,
-            event_type=event_type,
-            label=label or settings.label,
-            from_us=from_us,
-            to_us=to_us,
-            known_by_us=known_by,
-            label_delay_us=delay,
-            on_progress=lambda progress: show_progress(bar, progress),
-        )
-    policies = loaded.definitions.policies
-    policy = next(
-        (item for item in policies if item.event_type == history.event_type), Policy(event_type=history.event_type)
-    )
+    history = asked.history(loaded, past, settings, errors)
+    policy = loaded.definitions.policy(history.event_type) or Policy(event_type=history.event_type)
     if model is None and policy.score is None and len(history.scores) == 1:
         model = next(iter(history.scores))
     found = tune(

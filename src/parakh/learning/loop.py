@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parakh.decisions.definition import DAY_US, Policy
+from parakh.decisions.definition import DAY_US
 from parakh.decisions.replay import Progress
 from parakh.errors import InputError
 from parakh.expressions.values import iso_time
@@ -31,7 +31,7 @@ from parakh.learning.history import History, make_history
 from parakh.learning.past import Past
 from parakh.learning.promotion.gates import Gates, judge, learned_until_us
 from parakh.learning.promotion.registry import SHADOW, Registry
-from parakh.learning.settings import LearningSettings, read_learning
+from parakh.learning.settings import LearningSettings
 from parakh.learning.suggesting.evidence import Search, Suggested
 from parakh.learning.suggesting.proposals import names_of, propose, read_memory
 from parakh.learning.suggesting.suggestions import facts_of, suggest
@@ -51,11 +51,14 @@ Told = Callable[[str, float | None, str], object]
 class Wish:
     """What a turn is to do: for which event type (None: the one with the label) and model, and who signs it.
 
-    `known_by_us` is the cut-off (None: the time of the last event), `at_us` when it is done, both us UTC.
+    It looks at events with times in [from_us, to_us) as known by the cut-off `known_by_us` (None: the time of the last
+    event); `at_us` is when it is done. All times are us UTC.
     """
 
     event_type: str | None = None
     model: str | None = None
+    from_us: int | None = None
+    to_us: int | None = None
     known_by_us: int | None = None
     by: str
     at_us: int
@@ -158,6 +161,7 @@ def turn(
     folder: Path,
     past: Past,
     wish: Wish,
+    settings: LearningSettings,
     *,
     on_progress: Told | None = None,
     on_trained: Callable[[Trained, Carded, Path], object] | None = None,
@@ -169,7 +173,6 @@ def turn(
     """
     told: Told = on_progress or (lambda doing, share, words: None)
     project = Project.load(folder)
-    settings = read_learning(folder)
     seen = _history(project, past, wish, settings, told, "looking at what was decided", inputs=None)
     test_from = _test_from(seen, settings)
     name = wish.model or _model_of(project, seen.event_type) or f"{seen.event_type}_{settings.label}"
@@ -246,6 +249,8 @@ def _history(
         past,
         event_type=wish.event_type,
         label=settings.label,
+        from_us=wish.from_us,
+        to_us=wish.to_us,
         known_by_us=wish.known_by_us,
         label_delay_us=settings.label_delay_us,
         inputs=inputs,
@@ -277,12 +282,8 @@ def _test_from(history: History, settings: LearningSettings) -> int:
 
 def _model_of(project: Project, event_type: str) -> str | None:
     """The model that the policy of an event type reads."""
-    policy = _policy_of(project, event_type)
+    policy = project.definitions.policy(event_type)
     return None if policy is None else policy.score
-
-
-def _policy_of(project: Project, event_type: str) -> Policy | None:
-    return next((item for item in project.definitions.policies if item.event_type == event_type), None)
 
 
 def _trained(
@@ -298,6 +299,8 @@ def _trained(
     cut = Cut(
         event_type=seen.event_type,
         label=settings.label,
+        from_us=wish.from_us,
+        to_us=wish.to_us,
         known_by_us=seen.known_by_us,
         test_from_us=test_from,
         gap_us=settings.label_delay_us,
@@ -333,7 +336,7 @@ def _judged(
             challenger=registry.shadow_name(version),
             champion=None if champion is None else registry.model,
             card=registry.card(version) or {},
-            policy=_policy_of(registry.project, history.event_type),
+            policy=registry.project.definitions.policy(history.event_type),
             settings=settings,
             from_us=max(test_from, *learned),
             zone=registry.project.definitions.settings.time_zone,
