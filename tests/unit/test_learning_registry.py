@@ -117,11 +117,43 @@ def test_a_version_goes_from_candidate_to_champion_and_back(shop: Path) -> None:
         "at": "2025-02-01T00:00:00.000001Z", "who": "ravi", "what": "approved", "version": 2,
         "why": "better on February", "replaced": 1,
     }  # fmt: skip
-    assert again.roll_back(by="asha", at_us=AT + 2).number == 1
+    back = again.roll_back(by="asha", at_us=AT + 2)
+    assert back is not None
+    assert back.number == 1
     assert (shop / "models" / "payment_fraud.yaml").read_text() == original
     assert states(Registry.open(shop, NAME)) == [CHAMPION, RETIRED]
     with pytest.raises(InputError, match="no champion before"):
         again.roll_back(by="asha", at_us=AT + 3)
+
+
+def test_from_the_first_champion_the_way_back_is_to_rules_alone(shop: Path) -> None:
+    (shop / "models" / "payment_fraud.yaml").unlink()
+    policies = shop / "policies"
+    policies.mkdir()
+    before = "policy: payment   # asked by the shop\nfor: payment\notherwise: allow\n"
+    (policies / "payment.yaml").write_text(before)
+    found = in_shadow(shop, 1)
+    found.request(1, by="asha", at_us=AT, gates=PASSED)
+    found.approve(1, by="ravi", at_us=AT + 1)
+    bands = before.replace("otherwise", f"score: {NAME}\nbands:\n  block: score >= 0.9\notherwise")
+    (policies / "payment.yaml").write_text(bands)
+    assert Project.load(shop).definitions.policies[0].score == NAME
+
+    assert Registry.open(shop, NAME).roll_back(by="ravi", at_us=AT + 2, why="blocks too many") is None
+    assert (policies / "payment.yaml").read_text() == before
+    again = Registry.open(shop, NAME)
+    assert (states(again), again.champion) == ([RETIRED], None)
+    assert again.history[-1].as_data() == {
+        "at": "2025-02-01T00:00:00.000002Z", "who": "ravi", "what": "back", "version": 0,
+        "why": "blocks too many", "replaced": 1,
+    }  # fmt: skip
+    with pytest.raises(InputError, match="no champion before"):
+        again.roll_back(by="ravi", at_us=AT + 3)
+    # And forth again, with the next version.
+    second = in_shadow(shop, 2)
+    second.request(2, by="asha", at_us=AT + 4, gates=PASSED)
+    second.approve(2, by="ravi", at_us=AT + 5)
+    assert states(second) == [RETIRED, CHAMPION]
 
 
 def test_only_the_next_state_follows(shop: Path) -> None:

@@ -43,7 +43,7 @@ _WAITS = {"shadow": "candidate", "request": "shadow", "approve": "shadow", "reti
 @click.option("--shadow", "action", flag_value="shadow", help="Let a candidate score beside the champion.")
 @click.option("--request", "action", flag_value="request", help="Put it to the gates and ask that it becomes champion.")
 @click.option("--approve", "action", flag_value="approve", help="Make it champion, as a second person.")
-@click.option("--back", "action", flag_value="back", help="Make the champion before this one champion again.")
+@click.option("--back", "action", flag_value="back", help="Make the champion before it champion again; or rules alone.")
 @click.option("--retire", "action", flag_value="retire", help="Let a candidate or challenger rest.")
 @click.option("--by", metavar="WHO", help="Who does it; git's user.email, unless said.")
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
@@ -95,7 +95,7 @@ def command(
     gates = None
     if action == "back":
         done = registry.roll_back(by=who, at_us=at, why=reason)
-        return _tell(registry, "back", done.number, None, project, as_json, console)
+        return _tell(registry, "back", 0 if done is None else done.number, None, project, as_json, console)
     number = _version(registry, action, version)
     if action == "request":
         if events or data is not None:
@@ -209,7 +209,7 @@ def _tell(
     registry: Registry, action: str, number: int, gates: Gates | None, project: Path, as_json: bool, console: Console
 ) -> int:
     """Say what was done, what comes next, and the way back."""
-    state = registry.version(number).state
+    state = registry.version(number).state if number else "none"
     if as_json:
         said = {
             "model": registry.model, "version": number, "state": state, "action": action,
@@ -223,7 +223,8 @@ def _tell(
         "shadow": f"version {number} scores in shadow as {registry.shadow_name(number)}, beside the champion",
         "request": f"version {number} waits for approval by somebody other than {clean(event.who)}",
         "approve": f"version {number} is champion" + (f"; version {event.replaced} rests" if event.replaced else ""),
-        "back": f"version {number} is champion again; version {event.replaced} rests",
+        "back": (f"version {number} is champion again" if number else "the rules decide alone again")
+        + f"; version {event.replaced} rests",
         "retire": f"version {number} rests; its files stay",
     }[action]
     then = {

@@ -20,7 +20,7 @@ from parakh.project.project import Project
 from parakh.project.yaml_nodes import Entry, Node, Scalar, Sequence, decode, read_document, split_parts
 from parakh.project.yaml_nodes import Mapping as MappingNode
 
-__all__ = ["Changes", "Value", "defined_in", "proposed", "replace_files", "set_key"]
+__all__ = ["Changes", "Value", "defined_in", "proposed", "replace_files", "set_key", "without"]
 
 Value: TypeAlias = str | tuple[str, ...] | Mapping[str, str] | None
 """What a key is set to: a scalar, a list, a mapping of scalars; None removes the key."""
@@ -83,6 +83,24 @@ def set_key(content: bytes, file: str, kind: str, name: str, key: str, value: Va
     if b"\r\n" in content:
         text = text.replace("\n", "\r\n")
     return (b"\xef\xbb\xbf" if content.startswith(b"\xef\xbb\xbf") else b"") + text.encode()
+
+
+def without(content: bytes, file: str, kind: str, name: str) -> bytes | None:
+    """A file of definitions without one of them; None where nothing else is in it.
+
+    >>> without(b"rule: a\nwhen: x > 1\n---\nrule: b\nwhen: x > 2\n", "rules.yaml", "rule", "a")
+    b'rule: b\nwhen: x > 2\n'
+    """
+    text = decode(content, file)
+    if isinstance(text, Problem):
+        raise InputError(f"{file}: {text.message}")
+    kept = list[str]()
+    for first, part in split_parts(text):
+        root = read_document(part, file, first).root
+        said = root.get(kind) if isinstance(root, MappingNode) else None
+        if not (isinstance(said, Scalar) and said.text == name) and part.strip():
+            kept.append(part.rstrip("\n") + "\n")
+    return "---\n".join(kept).encode() if kept else None
 
 
 def proposed(project: Project, changes: Changes) -> Project:

@@ -36,7 +36,7 @@ from parakh.learning.promotion.versions import (
     stored,
 )
 from parakh.learning.settings import read_learning
-from parakh.project.edit import Changes, defined_in, proposed, set_key
+from parakh.project.edit import Changes, defined_in, proposed, set_key, without
 from parakh.project.format import format_text
 from parakh.project.project import Project
 
@@ -219,27 +219,31 @@ class Registry:
         self._step(step, by, at_us)
         return self.version(version)
 
-    def roll_back(self, *, by: str, at_us: int, why: str = "") -> Version:
-        """Make the champion before this one champion again. Raises InputError where there was none."""
+    def roll_back(self, *, by: str, at_us: int, why: str = "") -> Version | None:
+        """Make the champion before this one champion again; None where there was none, and rules decide alone again.
+
+        Then the model's definition goes, and `score` and `bands` go out of the policies that read it. Raises
+        InputError where the champion was there before the registry was, or there is none.
+        """
 
         def step(held: Held) -> tuple[Held, Changes]:
-            if len(held.champions) < 2:
+            if not held.champions or (len(held.champions) == 1 and held.history[0].what == "adopted"):
                 raise InputError(
                     f"{self.model} had no champion before: to decide without it, take `score: {self.model}` and the "
                     "bands out of the policy"
                 )
-            *_, before, now = held.champions
+            *earlier, now = held.champions
+            before = earlier[-1] if earlier else 0
+            after = held.with_state(now, RETIRED)
+            event = Event(at=iso_time(at_us), who=by, what="back", version=before, why=why, replaced=now)
+            if not before:
+                return after.and_then(event), self._without()
             found = next(each for each in held.versions if each.number == before)
             expect_file(self.root, found)
-            event = Event(at=iso_time(at_us), who=by, what="back", version=before, why=why, replaced=now)
-            return held.with_state(now, RETIRED).with_state(before, CHAMPION).and_then(event), self._pointed(
-                found, held
-            )
+            return after.with_state(before, CHAMPION).and_then(event), self._pointed(found, held)
 
         self._step(step, by, at_us)
-        champion = self.champion
-        assert champion is not None
-        return champion
+        return self.champion
 
     def retire(self, version: int, *, by: str, at_us: int, why: str = "") -> Version:
         """Let a candidate or challenger rest; its files stay."""
@@ -335,6 +339,22 @@ class Registry:
         if model is not None and tuple(model.inputs) != version.inputs:
             text = set_key(text, there, "model", self.model, "inputs", version.inputs)
         return {there: text, version.file: content}
+
+    def _without(self) -> dict[str, bytes | None]:
+        """The project without the model: without its definition, and what policies say of it."""
+        changes: dict[str, bytes | None] = {}
+        file = defined_in(self.project, "model", self.model)
+        if file is not None:
+            changes[file] = without(self.project.contents()[file], file, "model", self.model)
+        for policy in self.project.sources.policies:
+            there = defined_in(self.project, "policy", policy.name)
+            if policy.score != self.model or there is None:
+                continue
+            text = changes.get(there) or self.project.contents()[there]
+            for key in ("score", "bands"):
+                text = set_key(text, there, "policy", policy.name, key, None)
+            changes[there] = text
+        return changes
 
 
 def models_in(project: Project) -> tuple[str, ...]:

@@ -18,10 +18,9 @@ from parakh.expressions.hints import closest
 from parakh.expressions.values import iso_time, timestamp_us
 from parakh.learning.suggesting.evidence import Suggested, Suggestion
 from parakh.learning.suggesting.terms import Condition
-from parakh.project.edit import defined_in, proposed, replace_files, set_key
+from parakh.project.edit import defined_in, proposed, replace_files, set_key, without
 from parakh.project.format import format_text
 from parakh.project.project import Project
-from parakh.project.yaml_nodes import Mapping, Scalar, decode, read_document, split_parts
 from parakh.rules.definition import Mode
 
 __all__ = ["FILE", "OUT", "Entry", "Memory", "accept", "expired", "names_of", "propose", "read_memory", "reject"]
@@ -145,7 +144,7 @@ def reject(project: Project, name: str, *, by: str, at_us: int) -> Entry:
     file, rule = defined_in(project, "rule", name), _rule(project, name)
     if rule is not None and rule.mode is Mode.LIVE:
         raise InputError(f"rule {name} decides already (hint: set its mode to disabled, or take it out by hand)")
-    changes = {} if file is None else {file: _without((root / file).read_bytes(), file, name)}
+    changes = {} if file is None else {file: without((root / file).read_bytes(), file, "rule", name)}
     return _told(project, changes, memory, entry, _REJECTED, by, at_us)
 
 
@@ -239,19 +238,6 @@ def _write(project: Project, changes: dict[str, bytes | None], memory: Memory) -
         replace_files(_root(project), {**changes, FILE: memory.content()})
     except OSError as error:
         raise InputError(f"the project cannot be written: {error.strerror or error}") from None
-
-
-def _without(content: bytes, file: str, name: str) -> bytes | None:
-    """A file of definitions without one of its rules; None where nothing else is in it."""
-    text = decode(content, file)
-    assert isinstance(text, str), "the project was loaded from it"
-    kept = list[str]()
-    for first, part in split_parts(text):
-        root = read_document(part, file, first).root
-        said = root.get("rule") if isinstance(root, Mapping) else None
-        if not (isinstance(said, Scalar) and said.text == name) and part.strip():
-            kept.append(part.rstrip("\n") + "\n")
-    return "---\n".join(kept).encode() if kept else None
 
 
 def _quoted(text: str) -> str:
