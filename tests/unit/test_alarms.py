@@ -53,11 +53,16 @@ def test_an_alarm_is_read_and_kept_as_it_was_posted() -> None:
     assert (bare.bound, bare.text) == (None, "")
 
 
-def test_kind_subject_and_since_name_it_and_nothing_else() -> None:
+def test_kind_subject_event_type_and_since_name_it_and_nothing_else() -> None:
     first = alarm(1)
     assert alarm(1, value=0.5, bound=None, text="otherwise").id == first.id
-    others = {alarm(2).id, alarm(1, kind="stability").id, alarm(1, since_us=0).id, alarm(1, subject="input_1 ").id}
-    assert len(others | {first.id}) == 5
+    others = {alarm(2).id, alarm(1, kind="stability").id, alarm(1, since_us=0).id, alarm(1, subject="input_1 ").id,
+              alarm(1, event_type="payment").id, alarm(1, event_type="transfer").id}  # fmt: skip
+    assert len(others | {first.id}) == 7
+    (payment,), (transfer,) = (read_alarms(posted(event_type=name)) for name in ("payment", "transfer"))
+    assert payment.id != transfer.id
+    assert read_alarm(payment.encode()) == payment
+    assert read_alarms(posted(event_type=None)) == read_alarms(posted())
 
 
 @pytest.mark.parametrize(
@@ -75,6 +80,8 @@ def test_kind_subject_and_since_name_it_and_nothing_else() -> None:
         ({"text": "card 4111111111111111 pays"}, "text"),
         ({"text": "\x1b[2J"}, "text"),
         ({"since": "2026-01-05T00:00:00"}, "since"),
+        ({"event_type": "4111 1111 1111 1111"}, "event_type"),
+        ({"event_type": ""}, "event_type"),
     ],
 )
 def test_what_is_no_alarm_is_refused_with_its_place(changes: dict[str, Any], field: str) -> None:

@@ -184,7 +184,8 @@ class _Versions(msgspec.Struct, frozen=True):
 
 
 def post_alarms(policy: Policy, alarms: Sequence[Mapping[str, Any]]) -> Plan[int]:
-    """Tell the service of drift: mappings with kind, subject, since (a datetime, or ISO 8601), value, bound and text.
+    """Tell the service of drift: mappings with kind, subject, since (a datetime, or ISO 8601), value, and where
+    there are any event_type, bound and text.
 
     Returns how many were taken, which is all: they are on disk. Webhooks that listen to alarms are sent each of them
     once, however often it is posted. Raises Refused (Invalid: an alarm is not as it must be, and none was taken).

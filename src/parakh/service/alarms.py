@@ -1,8 +1,8 @@
 """Alarms: what a look at the past found changed, posted to the service so that webhooks tell those who listen.
 
-An alarm is an entry of the log, as all that leaves by the outbox is. It is known by its kind, its subject and since
-when it holds: posted again, as by a job that looks every night, it is not sent again. It speaks of inputs, rules and
-rates, never of a person.
+An alarm is an entry of the log, as all that leaves by the outbox is. It is known by its kind, its subject, its event
+type and since when it holds: posted again, as by a job that looks every night, it is not sent again. It speaks of
+inputs, rules and rates, never of a person.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["LONGEST_SUBJECT", "LONGEST_TEXT", "MOST_ALARMS", "Alarm", "AlarmErro
 MOST_ALARMS: Final = 1_000
 LONGEST_SUBJECT: Final = 200
 LONGEST_TEXT: Final = 500
-_LONGEST_KIND: Final = 64
+_LONGEST_WORD: Final = 64
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -38,7 +38,7 @@ class AlarmError(ParakhError):
 
 class Alarm(msgspec.Struct, frozen=True):
     """What changed: `kind` (of what: stability, missing, hit_rate...), `subject` (which), since when, how far, and the
-    bound that it is beyond.
+    bound that it is beyond. `event_type` is None where it is about no type.
     """
 
     kind: str
@@ -47,6 +47,7 @@ class Alarm(msgspec.Struct, frozen=True):
     value: float
     bound: float | None
     text: str
+    event_type: str | None = None
 
     @property
     def id(self) -> bytes:
@@ -55,13 +56,17 @@ class Alarm(msgspec.Struct, frozen=True):
         >>> Alarm("missing", "age", 0, 0.2, 0.1, "").id == Alarm("missing", "age", 0, 0.3, 0.1, "").id
         True
         """
-        named = msgspec.json.encode((self.kind, self.subject, self.since_us))
-        return hashlib.sha256(b"alarm" + named).digest()[:16]
+        named: tuple[str | int, ...] = (self.kind, self.subject, self.since_us)
+        if self.event_type is not None:
+            named = (*named, self.event_type)
+        return hashlib.sha256(b"alarm" + msgspec.json.encode(named)).digest()[:16]
 
     def encode(self) -> bytes:
         """The alarm as JSON, as it was posted: what the log keeps and a receiver is sent."""
+        about = {} if self.event_type is None else {"event_type": self.event_type}
         return msgspec.json.encode(
-            {
+            about
+            | {
                 "kind": self.kind, "subject": self.subject, "since": iso(self.since_us), "value": self.value,
                 "bound": self.bound, "text": self.text,
             }
@@ -75,6 +80,7 @@ class _Form(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: float
     bound: float | None = None
     text: str = ""
+    event_type: str | None = None
 
 
 class _Posted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,13 +108,13 @@ def read_alarm(line: bytes | memoryview) -> Alarm:
 
 
 def _checked(form: _Form, place: str) -> Alarm:
-    if (
-        not form.kind.isascii()
-        or not form.kind.isidentifier()
-        or not form.kind.islower()
-        or len(form.kind) > _LONGEST_KIND
-    ):
-        raise AlarmError(f"a kind is a word of small letters, at most {_LONGEST_KIND}", field=f"{place}.kind")
+    if not _is_name(form.kind) or not form.kind.islower():
+        raise AlarmError(f"a kind is a word of small letters, at most {_LONGEST_WORD}", field=f"{place}.kind")
+    if form.event_type is not None and not _is_name(form.event_type):
+        raise AlarmError(
+            f"an event type is a name of ASCII letters, digits and _, at most {_LONGEST_WORD}",
+            field=f"{place}.event_type",
+        )
     if not 0 < len(form.subject) <= LONGEST_SUBJECT or not form.subject.isprintable():
         raise AlarmError(f"a subject has 1 to {LONGEST_SUBJECT} characters, on one line", field=f"{place}.subject")
     if len(form.text) > LONGEST_TEXT or not form.text.isprintable():
@@ -124,6 +130,10 @@ def _checked(form: _Form, place: str) -> Alarm:
     return _alarm(form)
 
 
+def _is_name(text: str) -> bool:
+    return text.isascii() and text.isidentifier() and len(text) <= _LONGEST_WORD
+
+
 def _alarm(form: _Form) -> Alarm:
     since_us = (form.since - _EPOCH) // timedelta(microseconds=1)
-    return Alarm(form.kind, form.subject, since_us, form.value, form.bound, form.text)
+    return Alarm(form.kind, form.subject, since_us, form.value, form.bound, form.text, form.event_type)

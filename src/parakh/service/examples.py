@@ -47,6 +47,7 @@ ALARMS: Final[dict[str, Any]] = {
         {
             "kind": "missing",
             "subject": "device_age_h",
+            "event_type": "payment",
             "since": "2025-03-10T00:00:00Z",
             "value": 0.184,
             "bound": 0.071,

@@ -148,10 +148,14 @@ SCHEMAS: Final[dict[str, Json]] = {
         {
             "alarms": _list(
                 _object(
-                    "One thing that has changed: kind, subject and since name it.",
+                    "One thing that has changed: kind, subject, event_type and since name it.",
                     {
                         "kind": _text("What: stability, missing, hit_rate, label_rate, received, or another word."),
                         "subject": _text("Of which input, score, rule or label.", maxLength=LONGEST_SUBJECT),
+                        "event_type": {
+                            "type": ["string", "null"],
+                            "description": "Of the events of which type; left out where it is about none.",
+                        },
                         "since": _text("Since when.", format="date-time"),
                         "value": {"type": "number", "description": "The index or rate as it is."},
                         "bound": _NUMBER_OR_NULL | {"description": "The bound that it is beyond."},
@@ -431,8 +435,8 @@ OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
         "events",
         "Tell of drift",
         "Alarms, all of them or none; webhooks whose filter has the kind `alarm` are sent each, once: an alarm of the "
-        "same kind, subject and since that is posted again is taken and not sent again. `parakh drift --post` does it. "
-        "An alarm speaks of inputs, rules and rates, and may name no person and no card.",
+        "same kind, subject, event_type and since that is posted again is taken and not sent again. `parakh drift "
+        "--post` does it. An alarm speaks of inputs, rules and rates, and may name no person and no card.",
         body=_content(_ref("Alarms"), examples.ALARMS),
         answer=_content(_ref("AlarmsTaken"), {"accepted": 1}),
         said="They are on disk.",
