@@ -355,6 +355,19 @@ def test_a_label_about_a_key_is_about_its_events_so_far(here: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 8, 16, 4096])
+def test_a_label_about_a_key_holds_of_no_later_event_however_batches_fall(here: Path, batch_size: int) -> None:
+    logins = [{"id": f"l{number}", "at": at(4.5 + number / 1_000)} for number in range(12)]
+    Path("login.ndjson").write_text("".join(json.dumps(row) + "\n" for row in logins))
+    label({}, {"event_type": "payment", "entity": "shop", "key": "s1", "label": "fraud", "value": True,
+               "known_at": at(4.9), "source": "analyst"})  # fmt: skip
+    sources = (Source("payment", "payment.ndjson"), Source("login", "login.ndjson"))
+    choice = Choice(event_type="payment", label_delay_us=DAY_US)
+    project = Project.load(here / "shop")
+    made = make_dataset(project, Files(sources=sources, labels="labels.ndjson"), choice, batch_size=batch_size)
+    assert [row["event_id"] for row in made.table.to_pylist() if row["label"]] == [f"p{day}" for day in range(5)]
+
+
 def test_train_gap_and_test_by_time(here: Path) -> None:
     rows = rows_of("--label-delay", "1d", "--test-from", at(6), "--gap", "2d", "--from", at(1), "--to", at(9))
     parts: dict[str, list[str]] = {}

@@ -7,7 +7,7 @@ import json
 import random
 import shutil
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +273,29 @@ def test_a_folder_without_a_log_is_told(tmp_path: Path, example: Project) -> Non
     (tmp_path / "log" / f"{0:020d}.log").write_bytes(b"")
     with pytest.raises(InputError, match="start the service once"):
         _ = ServiceLog(tmp_path).event_types
+
+
+def test_a_label_about_a_key_holds_of_no_later_event_however_batches_fall(
+    sent: Sent, example: Project, tmp_path: Path
+) -> None:
+    begin = datetime(2025, 3, 1, tzinfo=UTC)
+    burst = Sent(sent.world, tmp_path / "data")
+    payments = (sent.world / "payment.ndjson").read_text().splitlines()[:10]
+    logins = (sent.world / "login.ndjson").read_bytes().splitlines()[:12]
+    about = {"event_type": "payment", "entity": "terminal", "key": "one", "label": "fraud", "value": True,
+             "known_at": (begin + timedelta(days=4)).isoformat(), "source": "analyst"}  # fmt: skip
+    names = []
+    for day, line in enumerate(payments):
+        at = begin + timedelta(days=day)
+        event = {**json.loads(line), "terminal": "one", "paid_at": at.isoformat()}
+        names.append(event["payment_id"])
+        burst.entries.append(("payment", json.dumps(event).encode(), int(at.timestamp() * 1e6)))
+        if day == 4:
+            came = int(at.timestamp() * 1e6) + 1
+            burst.entries += [("login", login, came) for login in logins]
+            burst.entries.append(("", json.dumps(about).encode(), came))
+    asyncio.run(send(burst))
+    choice = Choice(event_type="payment", label_delay_us=DAY_US)
+    for batch_size in (1, 3, 4, 8, 16, 4096):
+        table = make_dataset(example, burst.log, choice, batch_size=batch_size).table
+        assert [row["event_id"] for row in table.to_pylist() if row["label"]] == names[:5], batch_size

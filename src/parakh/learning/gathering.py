@@ -109,7 +109,7 @@ class Gathering:
 
         Gives the decisions of which events were kept, and where these stand in them.
         """
-        entries = np.full(batch.count, -1, np.int64)  # of each row that is kept, in order
+        entries = np.empty(0, np.int64)  # of each row that is kept, in order; none where no event of the type came
         taken = []
         for part in decisions.parts:
             if part.schema.event_type != self.span.event_type:
@@ -129,6 +129,7 @@ class Gathering:
             place = np.full(self._engine.words.shape[1], -1, np.int64)
             events = np.flatnonzero(batch.kinds != LABEL)
             place[batch.rows[events]] = events
+            assert not taken, "a batch has one part an event type, so that the rows kept are in the order of the log"
             entries = place[frame]
             taken.append((part, kept))
         if batch.labels.count:
