@@ -90,6 +90,7 @@ def test_labels_of_keys_reach_their_events(project: Project, tmp_path: Path) -> 
             key = key_of(rng.choice(events), entity)
             bad = rng.choice([key, key, key, "none", '["c1"]', "7", "[" * 50, '["c1", "1", "1"]'])
             said.append((rng.randint(1, 59), entity, bad, rng.choice([True, True, False, None])))
+        said.append((59, "account", str(events[0]["account"]), True))  # a set of which nothing is known is refused
         said.sort(key=lambda item: item[0])
         (tmp_path / "payment.ndjson").write_text("".join(f"{json.dumps(event)}\n" for event in events))
         (tmp_path / "labels.ndjson").write_text("".join(
