@@ -23,10 +23,13 @@ from parakh.events.labels import LabelRows
 from parakh.expressions.types import NULL_WORD
 from parakh.expressions.values import timestamp_us
 from parakh.learning.card import write_dataset
+from parakh.learning.changes.watching import watchable
 from parakh.learning.columns import OWN
 from parakh.learning.dataset import Choice, Dataset, make_dataset
+from parakh.learning.history import make_history
 from parakh.learning.known import About, verdicts
 from parakh.learning.past import Files
+from parakh.learning.suggesting.suggestions import facts_of
 from parakh.project.project import Project
 from parakh.simulation import simulate
 
@@ -297,6 +300,29 @@ def test_columns_are_what_a_model_reads(here: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().out
     assert "10 of 10 payments, fraud as known by 2025-01-10" in said
     assert "wrote set: 7 inputs" in said
+
+
+def test_inputs_have_the_names_that_models_use_outside_of_a_set(here: Path) -> None:
+    event = here / "shop" / "events" / "payment.yaml"
+    event.write_text(event.read_text().replace("  weight: number\n", "  weight: number\n  label: string\n"))
+    rule = here / "shop" / "rules" / "payment.yaml"
+    rule.parent.mkdir()
+    rule.write_text("rule: heavy\nfor: payment\nwhen: weight > 5\nthen: block\n")
+    project = Project.load(here / "shop")
+    files = past([Source("payment", "payment.ndjson")], "labels.ndjson")
+    assert {"weight", "label", "amount"} <= set(watchable(project, "payment"))
+    history = make_history(project, files, inputs=["weight", "label"], label_delay_us=DAY_US)
+    assert list(history.inputs) == ["weight", "label"]
+    assert np.asarray(history.inputs["weight"]).tolist()[1:] == [*range(1, 10)]
+    facts = facts_of(make_history(project, files, inputs=None, label_delay_us=DAY_US), project)
+    assert {"weight", "label"} <= facts.values.keys()
+    made = make_dataset(project, files, Choice(event_type="payment", label_delay_us=DAY_US))
+    assert {"weight", "label"} <= {item.name for item in made.inputs}
+    assert {"payment.weight", "payment.label"} <= set(made.table.column_names)
+    columns = {item["name"]: item for item in write_dataset(made, project, here / "set")["columns"]}
+    assert (columns["payment.weight"]["role"], columns["weight"]["role"]) == ("field", "set")
+    with pytest.raises(InputError, match=r"there is no input 'payment\.weight'"):
+        make_history(project, files, inputs=["payment.weight"])
 
 
 def test_an_event_is_matured_when_the_delay_has_passed(here: Path) -> None:

@@ -21,6 +21,7 @@ from parakh import __version__
 from parakh.decisions.definition import DAY_US, ProjectLike
 from parakh.errors import InputError
 from parakh.expressions.values import iso_time
+from parakh.learning.columns import set_name
 from parakh.learning.dataset import Dataset
 
 __all__ = ["FILES", "expect_room", "write_dataset"]
@@ -68,7 +69,7 @@ def write_dataset(dataset: Dataset, project: ProjectLike, out: Path) -> dict[str
 
 def _card(dataset: Dataset, project: ProjectLike, data: Path) -> dict[str, Any]:
     choice, counted, table, replayed = dataset.choice, dataset.counted, dataset.table, dataset.replayed
-    reads = {item.name: (item.role, str(item.column.type)) for item in dataset.inputs}
+    reads = {set_name(item.name, choice.event_type): (item.role, str(item.column.type)) for item in dataset.inputs}
     return {
         "project": {"name": project.definitions.settings.name, "hash": project.hash},
         "event_type": choice.event_type,

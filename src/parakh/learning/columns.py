@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,15 +21,21 @@ from parakh.expressions.columns import Column
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD, Kind
 
-__all__ = ["OWN", "Input", "arrow_array", "inputs_of", "mask_array", "text_array", "words_array"]
+__all__ = [
+    "OWN", "Input", "Values", "arrow_array", "arrow_rows", "inputs_of", "mask_array", "set_name", "taken", "text_array",
+    "words_array",
+]  # fmt: skip
 
 OWN = ("event_id", "event_time", "label", "label_known_at", "matured", "split", "weight")
-"""The columns that every set has; a field of such a name stands under `event type.field`."""
+"""The columns that every set has; a field of such a name stands under `event type.field` there."""
+
+Values: TypeAlias = NDArray[np.float64] | pa.DictionaryArray
+"""The values of an input: numbers with NaN for NULL - money in major units, booleans as 0 and 1 - or texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A column that a model may read: its name in the set, what it is and where it stands in the frame."""
+    """A column that a model may read: its name, as models use it live, what it is and where it stands in the frame."""
 
     name: str
     role: str  # field, derived, enrichment, feature or signal
@@ -38,7 +45,8 @@ class Input:
 def inputs_of(plan: TypePlan, definitions: Definitions) -> tuple[list[Input], list[str]]:
     """What a model of an event type may read, in order, and the personal names among it that are left out.
 
-    The event's id and time stand in columns of every set, and a personal value has no place in a file for training.
+    The event's id and time stand in columns of every set, and a personal value has no place in a file for training: an
+    id that is personal is among those left out, since its column holds something else (`gathering.Gathering.ids`).
     `definitions` are the project's own, which say what is personal, also where the plan is one of stored events.
     """
     definitions = answered(definitions)
@@ -54,12 +62,39 @@ def inputs_of(plan: TypePlan, definitions: Definitions) -> tuple[list[Input], li
     named += [(column.name, "feature") for column in plan.features]
     signals = [item for item in definitions.signals if item.event_type == event.name]
     named += [(name, "signal") for item in signals for name, _ in item.define]
-    inputs = [
-        Input(f"{event.name}.{name}" if name in OWN else name, role, plan.layout[name])
-        for name, role in named
-        if name not in personal
-    ]
-    return inputs, [name for name, _ in named if name in personal]
+    inputs = [Input(name, role, plan.layout[name]) for name, role in named if name not in personal]
+    return inputs, [name for name in (event.id, *(name for name, _ in named)) if name in personal]
+
+
+def set_name(name: str, event_type: str) -> str:
+    """The name of an input in a set's table, where the names of OWN are taken.
+
+    >>> set_name("weight", "payment"), set_name("amount", "payment")
+    ('payment.weight', 'amount')
+    """
+    return f"{event_type}.{name}" if name in OWN else name
+
+
+_Rows = TypeVar("_Rows", NDArray[Any], pa.Array)
+
+
+def taken(values: _Rows, rows: NDArray[np.int64] | NDArray[np.bool_]) -> _Rows:
+    """The values of some rows, by number or by mask.
+
+    >>> taken(np.array([1.5, 2.5, 3.5]), np.array([2, 0])).tolist()
+    [3.5, 1.5]
+    >>> taken(pa.array(["a", "b", "c"]), np.array([True, False, True])).to_pylist()
+    ['a', 'c']
+    """
+    if isinstance(values, np.ndarray):
+        return values[rows]
+    numbers = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64, copy=False)
+    return values.take(arrow_rows(numbers))
+
+
+def arrow_rows(rows: NDArray[np.int64]) -> pa.Array:
+    """Numbers of rows, for an Arrow `take`."""
+    return pa.Array.from_buffers(pa.int64(), rows.size, [None, pa.py_buffer(np.ascontiguousarray(rows))])
 
 
 def arrow_array(words: NDArray[np.int64], column: Column, strings: Strings) -> pa.Array:

@@ -22,8 +22,17 @@ from parakh.expressions.hints import closest
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import BOOLEAN
 from parakh.expressions.values import iso_time
-from parakh.learning.columns import Input, arrow_array, inputs_of, mask_array, text_array, words_array
-from parakh.learning.gathering import FAR, Gathering, Span, arrow_rows
+from parakh.learning.columns import (
+    Input,
+    arrow_array,
+    inputs_of,
+    mask_array,
+    set_name,
+    taken,
+    text_array,
+    words_array,
+)
+from parakh.learning.gathering import FAR, Gathering, Span
 from parakh.learning.past import Past
 
 __all__ = ["SPLITS", "Choice", "Counted", "Dataset", "Part", "make_dataset", "target_of"]
@@ -101,8 +110,8 @@ class Part:
 class Dataset:
     """A training set: its table, one row an event in log order, and the choice that it was made by.
 
-    `inputs` are the columns that a model may read, `left_out` the personal names that are not among them, `past` says
-    where the events came from.
+    `inputs` are what a model may read, `left_out` says what is personal and not among them, `past` where the events
+    came from.
     """
 
     table: pa.Table
@@ -159,10 +168,11 @@ def make_dataset(
     event = target_of(project.definitions, past.event_types, choice.event_type, choice.label)
     replaying = past.replay(_Undecided.of(project, event.name), batch_size=batch_size)
     inputs, left_out = inputs_of(replaying.engine.plan.by_name[event.name], project.definitions)
-    gathering = Gathering(replaying, choice.span, inputs)
+    gathering = Gathering(replaying, choice.span, inputs, personal_id=event.id in left_out)
+    said = [f"{name} (event_id holds its token or hash)" if name == event.id else name for name in left_out]
     told = None if on_progress is None else (lambda _, progress: on_progress(progress))
     summary = replaying.run(told, on_entries=gathering.take)
-    return _dataset(gathering, choice, replaying.engine.strings, summary, tuple(left_out), past.described())
+    return _dataset(gathering, choice, replaying.engine.strings, summary, tuple(said), past.described())
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +213,11 @@ def _dataset(
     _expect_labels(choice, counted, known.known_by_us, int(times.min()))
     keep = np.flatnonzero(known.positive | _sampled(gathering.hashes[1], choice.sample, choice.seed))
     columns: dict[str, pa.Array] = {
-        "event_id": gathering.ids.take(arrow_rows(keep)),
+        "event_id": taken(gathering.ids, keep),
         "event_time": words_array(times[keep], _TIME),
     }
     for item, words in gathering.columns():
-        columns[item.name] = arrow_array(words[keep], item.column, strings)
+        columns[set_name(item.name, choice.event_type)] = arrow_array(words[keep], item.column, strings)
     columns["label"] = mask_array(known.positive[keep], ~known.matured[keep])
     columns["label_known_at"] = words_array(known.known_at_us[keep], _TIME)
     columns["matured"] = mask_array(known.matured[keep])

@@ -23,11 +23,12 @@ from parakh.events.merge import LABEL, LogBatch
 from parakh.expressions.types import NULL_WORD
 from parakh.expressions.values import iso_time
 from parakh.features.reads import key_fields
-from parakh.learning.columns import Input
+from parakh.learning.columns import Input, taken
 from parakh.learning.known import About, Verdicts, verdicts
 from parakh.learning.past import Replaying
+from parakh.service.personal.tokens import is_token
 
-__all__ = ["FAR", "Gathering", "Known", "Span", "arrow_rows"]
+__all__ = ["FAR", "Gathering", "Known", "Span"]
 
 FAR = 2**62
 """Later than any time, us UTC."""
@@ -77,14 +78,16 @@ class Known:
 class Gathering:
     """Gathers the events and labels of a replay: 8 bytes a value until it is asked for them.
 
-    Use `take` as the replay's `on_entries`; `inputs` are the columns to keep.
+    Use `take` as the replay's `on_entries`; `inputs` are the columns to keep. `personal_id` says that the event's id is
+    personal by the project's own definitions; those of a replay of stored events do not say it.
     """
 
-    def __init__(self, replaying: Replaying, span: Span, inputs: Sequence[Input]) -> None:
+    def __init__(self, replaying: Replaying, span: Span, inputs: Sequence[Input], *, personal_id: bool) -> None:
         self._engine = replaying.engine
         self.span = span
         self.plan = self._engine.plan.by_name[span.event_type]
         self.inputs = tuple(inputs)
+        self._personal_id = personal_id
         self._label = next(n for n, item in enumerate(self.plan.event.labels) if item.name == span.label)
         # Beside them the fields that are keys, for labels about keys; they may be personal, and go no further.
         layout = self.plan.layout
@@ -110,7 +113,7 @@ class Gathering:
         Gives the decisions of which events were kept, and where these stand in them.
         """
         entries = np.empty(0, np.int64)  # of each row that is kept, in order; none where no event of the type came
-        taken = []
+        gathered: list[tuple[Part, NDArray[np.int64]]] = []
         for part in decisions.parts:
             if part.schema.event_type != self.span.event_type:
                 continue
@@ -125,13 +128,14 @@ class Gathering:
             self._words.append(self._engine.words[self._slots[:, None], frame])
             self._times.append(times[kept])
             self._hashes.append((part.id_hi[kept], part.id_lo[kept]))
-            self._names.append(event_ids(part).take(arrow_rows(kept)))
+            names = taken(event_ids(part), kept)
+            self._names.append(_hidden(names, *self._hashes[-1]) if self._personal_id else names)
             place = np.full(self._engine.words.shape[1], -1, np.int64)
             events = np.flatnonzero(batch.kinds != LABEL)
             place[batch.rows[events]] = events
-            assert not taken, "a batch has one part an event type, so that the rows kept are in the order of the log"
+            assert not gathered, "a batch has one part an event type, so that the rows kept are in the order of the log"
             entries = place[frame]
-            taken.append((part, kept))
+            gathered.append((part, kept))
         if batch.labels.count:
             at = np.flatnonzero(batch.kinds == LABEL)
             labels = batch.labels.take(batch.rows[at])
@@ -140,9 +144,9 @@ class Gathering:
                 mine &= batch.arrived_us[at] <= self.span.known_by_us
             self._labels.append(labels.take(mine))
             self._before.append(self.count + np.searchsorted(entries, at[mine]))
-        if taken:
+        if gathered:
             self.count += self._times[-1].size
-        return taken
+        return gathered
 
     def expect_rows(self, summary: Summary) -> None:
         """Raise InputError where no event was gathered."""
@@ -165,7 +169,7 @@ class Gathering:
 
     @property
     def ids(self) -> pa.Array:
-        """The id of each event."""
+        """The id of each event; of one that is personal its token, or the hexadecimal hash that its decision has."""
         return pa.concat_arrays(self._names)
 
     def columns(self) -> Iterator[tuple[Input, NDArray[np.int64]]]:
@@ -222,6 +226,9 @@ class Gathering:
         return About(about.labels.take(number_of), np.concatenate(rows))
 
 
-def arrow_rows(rows: NDArray[np.int64]) -> pa.Array:
-    """Numbers of rows, for an Arrow `take`."""
-    return pa.Array.from_buffers(pa.int64(), rows.size, [None, pa.py_buffer(np.ascontiguousarray(rows))])
+def _hidden(ids: pa.Array, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> pa.Array:
+    """Ids that are personal: tokens as they are, all others as the hash that names their event's decision too."""
+    hashes = np.stack([high, low], axis=1).astype(">u8").tobytes()
+    texts = ids.to_pylist()
+    kept = [text if is_token(text) else hashes[16 * n : 16 * n + 16].hex() for n, text in enumerate(texts)]
+    return pa.array(kept, pa.string())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,16 +25,13 @@ from parakh.events.merge import LogBatch
 from parakh.expressions.hints import closest
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD, Kind
-from parakh.learning.columns import Input, arrow_array, inputs_of
+from parakh.learning.columns import Input, Values, arrow_array, inputs_of, taken
 from parakh.learning.dataset import target_of
-from parakh.learning.gathering import Gathering, Span, arrow_rows
+from parakh.learning.gathering import Gathering, Span
 from parakh.learning.past import Past
 from parakh.rules.definition import Rule
 
 __all__ = ["History", "Values", "make_history", "values_of"]
-
-Values: TypeAlias = NDArray[np.float64] | pa.DictionaryArray
-"""The values of an input: numbers with NaN for NULL - money in major units, booleans as 0 and 1 - or texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,21 +88,17 @@ class History:
 
     def take(self, rows: NDArray[np.int64]) -> History:
         """The history of some of its events, in the order given."""
-        number = arrow_rows(rows)
-        taken: dict[str, Any] = {
-            "ids": self.ids.take(number),
+        kept: dict[str, Any] = {
+            "ids": taken(self.ids, rows),
             "bands": self.bands[:, rows] if self.bands.size else self.bands,
         }
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, np.ndarray) and item.name != "bands" and value.size:
-                taken[item.name] = value[rows]
-        taken["scores"] = {name: scores[rows] for name, scores in self.scores.items()}
-        taken["inputs"] = {
-            name: values[rows] if isinstance(values, np.ndarray) else values.take(number)
-            for name, values in self.inputs.items()
-        }
-        return replace(self, **taken)
+                kept[item.name] = value[rows]
+        kept["scores"] = {name: scores[rows] for name, scores in self.scores.items()}
+        kept["inputs"] = {name: taken(values, rows) for name, values in self.inputs.items()}
+        return replace(self, **kept)
 
     def hit(self, rule: int) -> NDArray[np.bool_]:
         """Where the rule of this number hit, in shadow too."""
@@ -149,7 +142,8 @@ def make_history(
         known_by_us=known_by_us,
         label_delay_us=label_delay_us,
     )
-    gathering = Gathering(replaying, span, _asked(there, left_out, inputs))
+    asked = _asked(there, left_out, inputs)
+    gathering = Gathering(replaying, span, asked, personal_id=event.id in left_out)
     decided = _Decided(plan)
 
     def take(batch: LogBatch, decisions: Decisions) -> None:

@@ -24,8 +24,7 @@ from parakh.expressions.zones import Zone
 from parakh.learning.changes.alarms import Alarm, alarms_of
 from parakh.learning.changes.drift import Baseline, Counts, baseline_of
 from parakh.learning.changes.tracks import Draft, Track
-from parakh.learning.columns import inputs_of
-from parakh.learning.gathering import arrow_rows
+from parakh.learning.columns import inputs_of, taken
 from parakh.learning.history import History, Values
 
 __all__ = ["Drift", "usual_beginning", "watch", "watchable"]
@@ -217,7 +216,7 @@ class _Looking:
         if baseline is None:
             if not self.before.size:
                 return
-            baseline = baseline_of(_some(values, self.before))
+            baseline = baseline_of(taken(values, self.before))
         places = baseline.places(values)
         after = places[self.after]
         counts = _table(self.period, after, self.periods.size, baseline.bins)
@@ -270,9 +269,3 @@ def _starts(times: npt.NDArray[np.int64], every: str, zone: Zone) -> npt.NDArray
 def _table(group: npt.NDArray[np.int64], place: npt.NDArray[np.int64], groups: int, bins: int) -> Counts:
     """Histograms of places, a row a group."""
     return np.bincount(group * bins + place, minlength=groups * bins).reshape(groups, bins).astype(np.float64)
-
-
-def _some(values: Values, rows: npt.NDArray[np.int64]) -> object:
-    if isinstance(values, np.ndarray):
-        return values[rows]
-    return values.take(arrow_rows(rows))

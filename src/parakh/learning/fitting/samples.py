@@ -22,7 +22,7 @@ from parakh.decisions.definition import DAY_US
 from parakh.errors import InputError
 from parakh.expressions.hints import closest
 from parakh.expressions.values import timestamp_us
-from parakh.learning.columns import OWN
+from parakh.learning.columns import OWN, taken
 
 __all__ = ["FEWEST_POSITIVE", "NEVER", "TEST", "TRAIN", "Samples", "read_samples"]
 
@@ -86,9 +86,9 @@ class Samples:
             time_us=self.time_us[rows],
             known_at_us=self.known_at_us[rows],
             split=self.split[rows],
-            ids=_arrow_take(self.ids, rows),
+            ids=taken(self.ids, rows),
             amount=None if self.amount is None else self.amount[rows],
-            segments={name: _arrow_take(texts, rows) for name, texts in self.segments.items()},
+            segments={name: taken(texts, rows) for name, texts in self.segments.items()},
         )
 
     @property
@@ -282,10 +282,6 @@ def _micros(column: pa.ChunkedArray | pa.Array, *, null: int = NEVER) -> NDArray
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     whole = pc.fill_null(array.view(pa.int64()), null)
     return np.asarray(whole.to_numpy(zero_copy_only=False), np.int64)
-
-
-def _arrow_take(array: pa.Array, rows: NDArray[Any]) -> pa.Array:
-    return array.take(pa.array(np.flatnonzero(rows) if rows.dtype == np.bool_ else rows))
 
 
 def _moment(text: object) -> int | None:

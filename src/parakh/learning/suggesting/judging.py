@@ -13,16 +13,15 @@ from parakh.decisions.definition import DAY_US
 from parakh.errors import InputError
 from parakh.expressions.types import Kind
 from parakh.expressions.values import iso_time
+from parakh.learning.columns import taken
 from parakh.learning.extra import needed
-from parakh.learning.gathering import arrow_rows
-from parakh.learning.history import Values
 from parakh.learning.measures.costs import Costs
 from parakh.learning.measures.intervals import draws, interval_of
 from parakh.learning.suggesting.evidence import Example, Facts, Range, Search, Suggestion
 from parakh.learning.suggesting.mining import Mine
 from parakh.learning.suggesting.terms import Condition, Mask
 
-__all__ = ["Judge", "Judged", "Spans", "split", "taken"]
+__all__ = ["Judge", "Judged", "Spans", "split"]
 
 _LEAST_MINED = 10
 _LEAST_FRAUDS = 5
@@ -231,10 +230,3 @@ def _wilson(share: float, count: float) -> tuple[float, float]:
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = 1.96 * np.sqrt(share * (1 - share) / count + z2 / (4 * count * count)) / (1 + z2 / count)
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))
-
-
-def taken(values: Values, rows: NDArray[np.int64]) -> Values:
-    """The values of some rows."""
-    if isinstance(values, pa.DictionaryArray):
-        return values.take(arrow_rows(rows))
-    return values[rows]

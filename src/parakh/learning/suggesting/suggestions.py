@@ -14,11 +14,11 @@ import numpy as np
 
 from parakh.decisions.definition import ProjectLike
 from parakh.decisions.names import Names
-from parakh.learning.columns import OWN
+from parakh.learning.columns import taken
 from parakh.learning.history import History
 from parakh.learning.measures.costs import Costs
 from parakh.learning.suggesting.evidence import Facts, Search, Suggested, Suggestion
-from parakh.learning.suggesting.judging import Judge, Judged, split, taken
+from parakh.learning.suggesting.judging import Judge, Judged, split
 from parakh.learning.suggesting.mining import Mine, mine
 from parakh.learning.suggesting.terms import Condition, Mask
 from parakh.rules.definition import Outcome
@@ -33,8 +33,6 @@ def facts_of(history: History, project: ProjectLike) -> Facts:
     """The facts of a history that was made with all inputs (`inputs=None`)."""
     event = next(item for item in project.definitions.events if item.name == history.event_type)
     columns = Names(project.definitions).rules(event).columns
-    named = {f"{event.name}.{name}": name for name in OWN}
-    values = {named.get(name, name): held for name, held in history.inputs.items()}
     return Facts(
         ids=history.ids,
         time_us=history.time_us,
@@ -43,8 +41,8 @@ def facts_of(history: History, project: ProjectLike) -> Facts:
         matured=history.matured,
         known_at_us=history.known_at_us,
         stopped=history.outcome != Outcome.ALLOW,
-        values={name: held for name, held in values.items() if name in columns},
-        types={name: columns[name] for name in values if name in columns},
+        values={name: held for name, held in history.inputs.items() if name in columns},
+        types={name: columns[name] for name in history.inputs if name in columns},
         rules={f"rule {rule.name}": history.hit(number) for number, rule in enumerate(history.rules)},
     )
 
