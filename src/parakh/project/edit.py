@@ -88,8 +88,8 @@ def set_key(content: bytes, file: str, kind: str, name: str, key: str, value: Va
 def without(content: bytes, file: str, kind: str, name: str) -> bytes | None:
     """A file of definitions without one of them; None where nothing else is in it.
 
-    >>> without(b"rule: a\nwhen: x > 1\n---\nrule: b\nwhen: x > 2\n", "rules.yaml", "rule", "a")
-    b'rule: b\nwhen: x > 2\n'
+    >>> without(b"rule: a\\nwhen: x > 1\\n---\\nrule: b\\nwhen: x > 2\\n", "rules.yaml", "rule", "a")
+    b'rule: b\\nwhen: x > 2\\n'
     """
     text = decode(content, file)
     if isinstance(text, Problem):
