@@ -22,7 +22,7 @@ from parakh.expressions.values import iso_time
 from parakh.learning.card import write_dataset
 from parakh.learning.dataset import Choice, Dataset, make_dataset
 from parakh.learning.history import make_history
-from parakh.learning.log_past import ServiceLog
+from parakh.learning.log_past import Reading, ServiceLog
 from parakh.learning.past import Files
 from parakh.project.project import Project
 from parakh.service.answers import Answer
@@ -30,6 +30,18 @@ from parakh.service.backup import back_up
 from parakh.service.settings import ServiceSettings
 from parakh.service.startup import open_service
 from parakh.simulation import simulate
+from parakh.streams.entries import (
+    EVENTS,
+    LABELS,
+    PROJECT,
+    Events,
+    Labels,
+    ProjectVersion,
+    UnknownEntry,
+    read_events,
+)
+from parakh.streams.log import EmbeddedLog
+from parakh.streams.reader import LogReader
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "card-payments"
 TYPES = ("customer_opened", "login", "password_change", "payee_added", "payment", "decline", "transfer")
@@ -299,3 +311,78 @@ def test_a_label_about_a_key_holds_of_no_later_event_however_batches_fall(
     for batch_size in (1, 3, 4, 8, 16, 4096):
         table = make_dataset(example, burst.log, choice, batch_size=batch_size).table
         assert [row["event_id"] for row in table.to_pylist() if row["label"]] == names[:5], batch_size
+
+
+# -- reading a log no more often than is needed ------------------------------------------------------------------------
+
+
+def batch(project: str, types: tuple[str, ...], kind: int) -> bytes:
+    """One event of a type, as the log has it."""
+    none, one = np.zeros(1, np.uint32), np.ones(1, np.uint64)
+    return Events(
+        project=project, types=types, unanswered=(), kinds=np.array([kind], np.uint8), id_hi=one, id_lo=one,
+        times_us=np.zeros(1, np.int64), outcomes=np.zeros(1, np.int8), body_lengths=none, record_lengths=none,
+        bodies=b"", records=b"",
+    ).encode()  # fmt: skip
+
+
+def logged(data: Path, entries: list[tuple[int, bytes]], segment_bytes: int = 1 << 16) -> Path:
+    with EmbeddedLog(data / "log", segment_bytes=segment_bytes) as log:
+        for kind, payload in entries:
+            log.wait(log.append(kind, payload, arrived_us=0))
+    return data
+
+
+def version(hash: str) -> tuple[int, bytes]:
+    return PROJECT, ProjectVersion.of(hash, "shop", {}, rebuilt=True, who="test").encode()
+
+
+def test_the_types_of_a_log_are_looked_up_once_and_those_of_later_versions_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [version("a"), (EVENTS, batch("a", ("payment",), 0)), (EVENTS, batch("a", ("payment",), 0)),
+               version("b"), (EVENTS, batch("b", ("login", "payment", "never"), 0))]  # fmt: skip
+    decoded: list[int] = []
+    monkeypatch.setattr(
+        "parakh.learning.log_past.read_events", lambda payload: decoded.append(1) or read_events(payload)
+    )
+    log = ServiceLog(logged(tmp_path, entries))
+    assert log.event_types == ("payment", "login")
+    assert len(decoded) == 2, "the second batch says no more than the first"
+    assert log.event_types == ("payment", "login")
+    assert len(decoded) == 2
+    logged(tmp_path, [(EVENTS, batch("b", ("login", "payment", "never"), 2))])
+    assert ServiceLog(tmp_path).event_types == ("payment", "login", "never")
+
+
+def test_the_version_that_decides_is_found_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    label = (LABELS, Labels("a", b"{}\n" * 20_000, 0).encode())
+    logged(tmp_path, [version("a"), label, label, label, (EVENTS, batch("a", ("payment",), 0)), label, label])
+    read: list[int] = []
+    whole = LogReader.follow
+
+    def follow(self: LogReader, position: int) -> Any:
+        for entry in whole(self, position):
+            read.append(entry.position)
+            yield entry
+
+    monkeypatch.setattr(LogReader, "follow", follow)
+    with Reading.of(tmp_path) as reading:
+        assert len(reading.log.starts) > 3
+        assert reading.deciding() == "a"
+    assert 0 not in read, "the oldest segment need not be read"
+    logged(tmp_path, [version("b")])
+    with Reading.of(tmp_path) as reading:
+        assert reading.deciding() == "b"
+    logged(tmp_path / "bare", [label])
+    with Reading.of(tmp_path / "bare") as reading:
+        assert reading.deciding() is None
+
+
+def test_an_entry_of_a_newer_kind_is_told(sent: Sent, example: Project, tmp_path: Path) -> None:
+    shutil.copytree(sent.data / "log", tmp_path / "log")
+    with EmbeddedLog(tmp_path / "log") as log:
+        log.wait(log.append(9, b"", arrived_us=0))
+    undecided = replace(example, definitions=replace(example.definitions, policies=(), rules=(), models=(), lists=()))
+    with pytest.raises(UnknownEntry, match="of kind 9"):
+        ServiceLog(tmp_path).replay(undecided).run()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,16 @@ from parakh.events.labels import LabelRows
 from parakh.events.merge import LABEL, EventPart, LogBatch
 from parakh.service.personal.vault import open_token_key
 from parakh.service.state import batch_of, read_label_lines
-from parakh.streams.entries import EVENTS, LABELS, Events, read_events, read_labels
+from parakh.streams.entries import (
+    EVENTS,
+    LABELS,
+    PROJECT,
+    Events,
+    expect_known,
+    read_events,
+    read_labels,
+    read_project,
+)
 from parakh.streams.mark import read_mark
 from parakh.streams.reader import LogReader
 from parakh.streams.segments import Entry
@@ -35,7 +44,7 @@ from parakh.streams.segments import Entry
 __all__ = ["Reading", "ServiceLog", "tokeniser"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServiceLog:
     """The log in the data folder of a service, which may be running, or of a backup of one: a Past.
 
@@ -50,17 +59,22 @@ class ServiceLog:
 
     data: Path
 
-    @property
+    @cached_property
     def event_types(self) -> tuple[str, ...]:
-        """The types of which events stand in the log, in the order of the version that took in the first of each."""
+        """The types of which events stand in the log, in the order of the version that took in the first of each.
+
+        They are looked for once: what comes later under a type that is new then is seen by another ServiceLog.
+        """
         found: dict[str, None] = {}
+        complete = False  # all types of the version that decides from here on were found: its batches say no more
         with Reading.of(self.data) as reading:
             for entry in reading.entries():
-                if entry.kind == EVENTS:
+                if entry.kind == PROJECT:
+                    complete = False
+                elif entry.kind == EVENTS and not complete:
                     events = read_events(entry.payload)
                     found |= dict.fromkeys(events.types[number] for number in np.unique(events.kinds).tolist())
-                    if found.keys() >= set(events.types):
-                        break
+                    complete = found.keys() >= set(events.types)
         return tuple(found)
 
     def replay(self, project: ProjectLike, *, batch_size: int = 4096) -> _Replaying:
@@ -119,13 +133,36 @@ class Reading:
         return self.log.durable - self.log.starts[0]
 
     def entries(self) -> Iterator[Entry]:
-        """Every entry, the oldest first. Raises InputError where the old end is let go before it was read."""
+        """Every entry, the oldest first.
+
+        Raises InputError where the old end is let go before it was read, UnknownEntry where a newer Parakh wrote it.
+        """
         try:
-            yield from self.log.follow(self.log.starts[0])
+            for entry in self.log.follow(self.log.starts[0]):
+                expect_known(entry.kind, entry.position)
+                yield entry
         except FileNotFoundError:
             raise InputError(
                 "the service let the old end of its log go while it was read (hint: begin again)"
             ) from None
+
+    def deciding(self) -> str | None:
+        """The hash of the version that decides at the end; None where neither it nor what it decided is there any more.
+
+        Looked for from the newest segment back, so that not all of the log is read for it.
+        """
+        end = self.log.durable
+        for start in reversed(self.log.starts):
+            last: Entry | None = None
+            for entry in self.log.follow(start):
+                if entry.position >= end:
+                    break
+                if entry.kind in (EVENTS, PROJECT):
+                    last = entry
+            if last is not None:
+                return read_project(last.payload).hash if last.kind == PROJECT else read_events(last.payload).project
+            end = start
+        return None
 
     def __enter__(self) -> Reading:
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from parakh.features.reads import key_fields
 from parakh.learning.log_past import Reading, tokeniser
 from parakh.service.personal.storing import Storing
 from parakh.service.versions import Versions
-from parakh.streams.entries import EVENTS, LABELS, PROJECT, Events, read_events, read_labels, read_project
+from parakh.streams.entries import EVENTS, LABELS, Events, read_events, read_labels
 from parakh.streams.segments import Entry
 
 __all__ = ["Verdict", "said_of"]
@@ -57,7 +56,7 @@ def said_of(data: Path, event_type: str, event_id: str) -> list[Verdict]:
     decides. Raises InputError where there is no such event type, or nothing is known of the event, labels included.
     """
     with Reading.of(data) as reading:
-        hash = next((read_project(e.payload).hash for e in reversed(_versions(reading.entries()))), None)
+        hash = reading.deciding()
         if hash is None:
             raise InputError(f"{data}: no version of a project stands in the log any more")
         tokenise = tokeniser(data)
@@ -71,10 +70,6 @@ def said_of(data: Path, event_type: str, event_id: str) -> list[Verdict]:
         raise InputError(f"no {event_type} {event_id!r} stands in the log, nor a label of one")
     _weigh(looked.verdicts)
     return looked.verdicts
-
-
-def _versions(entries: Iterator[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry.kind == PROJECT]
 
 
 class _Looking:
