@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from integration.service_process import ServiceProcess, shop
 from integration.test_service_alarms import Desk, shop_with, subscribed
 from parakh.cli.main import FOUND_PROBLEMS, OK, WRONG_USE, run
+from parakh.learning.changes.drift import baseline_of
 
 _BEGAN = datetime(2025, 1, 6, tzinfo=UTC)
 
@@ -83,9 +85,7 @@ def test_a_calm_stream_ends_with_0(tmp_path: Path, capsys: pytest.CaptureFixture
         (("--since", "2030-01-01"), "nothing can be watched"),
         (("--since", "2020-01-01"), "nothing to compare with"),
         (("--model", "none"), "none"),
-        (("--key-file", "payment.ndjson"), "say --post too"),
         (("--label", "odd"), "odd"),
-        (("--post", "http://127.0.0.1:1", "--key-file", "empty"), "holds no API key"),
     ],
 )
 def test_what_cannot_be_is_said(
@@ -98,11 +98,37 @@ def test_what_cannot_be_is_said(
     monkeypatch.chdir(tmp_path)
     shop(tmp_path / "shop")
     events(Path("payment.ndjson"), count=400)
-    Path("empty").write_text("\n")
     assert run(["drift", "shop", "--events", "payment.ndjson", *arguments]) == WRONG_USE
     told = capsys.readouterr().err
     assert said in told
     assert "Traceback" not in told
+
+
+def test_a_model_is_watched_from_where_its_training_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The set goes on to the validation part and its cut-off; what the model learned from ended before."""
+    spread = baseline_of([20.0, 30.0, 40.0] * 100).as_data()
+    card = {
+        "inputs": ["amount"],
+        "baseline": {"amount": spread},
+        "dataset": {
+            "span": {"to": None, "known_by": "2025-03-01T00:00:00Z"},
+            "parts": {"train": {"to": "2025-02-02T23:59:59.999999Z"}, "valid": {"to": "2025-02-20T00:00:00Z"}},
+        },
+    }
+    champion = SimpleNamespace(champion=SimpleNamespace(number=1), card=lambda number: card)
+    monkeypatch.setattr("parakh.learning.promotion.registry.Registry.open", lambda *_: champion)
+    project, file = shop(tmp_path / "shop"), events(tmp_path / "payment.ndjson")
+    _, found = looked(capsys, project, "--events", file, "--model", "payment_fraud")
+    assert found["since"] == "2025-02-03T00:00:00Z"
+    assert [item["subject"] for item in found["tracks"] if item["kind"] == "stability"] == ["amount"]
+
+
+def test_what_was_cut_off_with_to_is_no_outage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project, file = shop(tmp_path / "shop"), events(tmp_path / "payment.ndjson", changed=False)
+    code, found = looked(capsys, project, "--events", file, "--to", "2025-02-20")
+    assert (code, found["alarms"], len(found["periods"])) == (OK, [], 3)
 
 
 def test_alarms_of_a_services_log_reach_a_webhook_once(
@@ -114,7 +140,7 @@ def test_alarms_of_a_services_log_reach_a_webhook_once(
         subscribed(service, desk, "alarm")
         assert service.post("/v1/decisions/payment:batch", lines).status_code == 200
         for _ in range(2):
-            code, found = looked(capsys, project, "--data", data, "--post", service.url)
+            code, found = looked(capsys, project, "--data", data, "--post", "--server", service.url)
             assert code == FOUND_PROBLEMS
         desk.wait_for(len(found["alarms"]))
         assert sorted(desk.subjects()) == sorted(item["subject"] for item in found["alarms"])

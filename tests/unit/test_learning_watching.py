@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from parakh.decisions.replay import Summary
 from parakh.errors import InputError
 from parakh.expressions.types import NULL_WORD
 from parakh.learning.changes.drift import baseline_of
-from parakh.learning.changes.watching import Drift, watch
+from parakh.learning.changes.watching import Drift, usual_beginning, watch
 from parakh.learning.history import History
 from parakh.rules.definition import Outcome, Rule
 
@@ -38,10 +39,10 @@ def summary(events: int) -> Summary:
 class Stream:
     """A stream of 12 weeks; `wobble` makes the days differ more than independent events would."""
 
-    def __init__(self, seed: int, *, a_day: float = 120.0, wobble: float = 0.0) -> None:
+    def __init__(self, seed: int, *, a_day: float = 120.0, wobble: float = 0.0, days: int = DAYS) -> None:
         chance = np.random.default_rng(seed)
-        loads = chance.poisson(a_day * chance.gamma(1 / wobble, wobble, DAYS) if wobble else a_day, DAYS)
-        self.day = np.repeat(np.arange(DAYS), loads)
+        loads = chance.poisson(a_day * chance.gamma(1 / wobble, wobble, days) if wobble else a_day, days)
+        self.day = np.repeat(np.arange(days), loads)
         n = self.day.size
         self.time_us = np.sort(BEGAN_US + self.day * DAY_US + chance.integers(0, DAY_US, n))
         shift = chance.normal(0, math.sqrt(wobble), DAYS)[self.day] if wobble else np.zeros(n)
@@ -53,7 +54,8 @@ class Stream:
         self.hits = [chance.random(n) < np.minimum(1, rate * tilt) for rate in RATES]
         self.fraud = chance.random(n) < 0.012
         self.score = 1 / (1 + np.exp(-chance.normal(-3 + 4 * self.fraud, 1.0)))
-        self.matured = self.time_us < BEGAN_US + (DAYS - 7) * DAY_US
+        self.days = days
+        self.matured = self.time_us < BEGAN_US + (days - 7) * DAY_US
         self.new = self.day >= CHANGED
         self.chance = chance
 
@@ -80,7 +82,7 @@ class Stream:
                 "amount": self.amount, "age": self.age, "tries": self.tries,
                 "country": pa.array(self.country.tolist()).dictionary_encode(),
             },
-            known_by_us=BEGAN_US + DAYS * DAY_US, summary=summary(n),
+            known_by_us=BEGAN_US + self.days * DAY_US, summary=summary(n),
         )  # fmt: skip
 
 
@@ -191,8 +193,8 @@ def test_an_alarm_says_what_since_when_and_from_what_to_what() -> None:
     (alarm,) = (item for item in looked(stream).alarming if item.kind == "missing")
     track = next(item for item in looked(stream).of_kind("missing") if item.subject == "age")
     assert alarm.as_data() == {
-        "kind": "missing", "subject": "age", "since": "2025-03-10T00:00:00Z", "value": track.value[-1],
-        "bound": track.high[-1], "text": alarm.text,
+        "event_type": "payment", "kind": "missing", "subject": "age", "since": "2025-03-10T00:00:00Z",
+        "value": track.value[-1], "bound": track.high[-1], "text": alarm.text,
     }  # fmt: skip
     assert alarm.text.startswith("age is missing in ")
     assert "of payment events since 2025-03-10; it was " in alarm.text
@@ -237,3 +239,118 @@ def test_without_a_reference_the_card_alone_is_compared_with() -> None:
     assert told(drift) == {("stability", "amount")}
     assert math.isnan(drift.of_kind("label_rate")[0].reference)
     assert not drift.of_kind("label_rate")[0].state.any()
+
+
+# -- a job that looks every week, or every night -----------------------------------------------------------------------
+
+
+def usual_look(history: History, until_us: int, *, every: str = "week") -> Drift:
+    """What a job finds that runs at a time, without --since and without --model."""
+    then = replace(history.take(np.flatnonzero(history.time_us < until_us)), known_by_us=until_us)
+    return watch(then, since_us=usual_beginning(then, every=every, zone="UTC"), every=every)
+
+
+@pytest.mark.parametrize("change", [shifted, lost, hit_more, fewer])
+def test_a_job_that_looks_every_week_tells_the_same_beginning_as_long_as_it_lasts(change: Any) -> None:
+    stream = Stream(11, days=26 * 7)
+    stream.new = stream.day >= 15 * 7
+    change(stream)
+    history = stream.history()
+    told_at: dict[tuple[str, str], dict[int, int]] = {}
+    for week in range(14, 27):
+        for item in usual_look(history, BEGAN_US + week * 7 * DAY_US).alarming:
+            told_at.setdefault((item.kind, item.subject), {})[week] = (item.since_us - BEGAN_US) // (7 * DAY_US)
+    wanted = {shifted: ("stability", "amount"), lost: ("missing", "age"), hit_more: ("hit_rate", "rule_1"),
+              fewer: ("received", "payment")}  # fmt: skip
+    found = told_at.pop(wanted[change])
+    assert set(found.values()) == {15}
+    assert {16, 17, 18, 19, 20, 22} <= set(found)  # longer than four weeks
+    assert not {key for key, weeks in told_at.items() if len(weeks) > 1}
+
+
+def test_a_job_that_looks_every_night_tells_the_same_beginning() -> None:
+    stream = Stream(12)
+    shifted(stream)
+    history = stream.history()
+    since = set()
+    for day in range(CHANGED + 1, DAYS):
+        found = usual_look(history, BEGAN_US + day * DAY_US, every="day").alarming
+        since |= {item.since_us for item in found if (item.kind, item.subject) == ("stability", "amount")}
+    assert since == {CHANGED_US}
+
+
+def test_the_beginning_is_looked_for_behind_a_reference_that_ended_too() -> None:
+    stream = Stream(2)
+    stream.amount[stream.day >= 35] *= 4
+    drift = looked(stream, reference_to_us=BEGAN_US + 20 * DAY_US)
+    (alarm,) = (item for item in drift.alarming if (item.kind, item.subject) == ("stability", "amount"))
+    assert alarm.since_us == BEGAN_US + 35 * DAY_US
+
+
+# -- days without events -----------------------------------------------------------------------------------------------
+
+
+def received(drift: Drift) -> Any:
+    return drift.of_kind("received")[0]
+
+
+@pytest.mark.parametrize("every", ["week", "day"])
+@pytest.mark.parametrize("days", [range(5), range(4), (0, 2, 5), range(1, 7)])
+def test_days_of_rest_are_no_change_of_volume(days: Any, every: str) -> None:
+    watched = []
+    for seed in range(20):
+        stream = Stream(seed)
+        stream.only(np.isin(stream.day % 7, list(days)))
+        drift = looked(stream, every=every)
+        if any(item.kind == "received" for item in drift.alarms):
+            watched.append(seed)
+    assert len(watched) <= 1, watched
+    assert received(drift).reference == pytest.approx(120 * len(list(days)) / 7, rel=0.05)
+
+
+def test_days_that_rest_here_and_there_are_none_either() -> None:
+    watched = []
+    for seed in range(20):
+        stream = Stream(seed)
+        stream.only((np.random.default_rng(seed).random(DAYS) < 4 / 7)[stream.day])
+        if any(item.kind == "received" for item in looked(stream).alarms):
+            watched.append(seed)
+    assert len(watched) <= 1, watched
+
+
+def test_a_week_that_is_not_over_is_held_against_the_same_days() -> None:
+    """Up to Saturday noon of a week whose weekends are thrice as busy."""
+    stream = Stream(7, a_day=360.0)
+    stream.only((stream.day % 7 >= 5) | (stream.chance.random(stream.day.size) < 1 / 3))
+    for hours in (24, 60, 108, 132, 160):
+        drift = usual_look(stream.history(), BEGAN_US + 77 * DAY_US + hours * DAY_US // 24)
+        assert not [item for item in drift.alarms if item.kind == "received"]
+        last = received(drift).last
+        assert received(drift).count[last] == (stream.day[stream.day >= 77] < 77 + hours // 24).sum()
+
+
+def test_an_outage_that_lasts_is_told_though_nothing_came_since() -> None:
+    stream = Stream(8)
+    stream.only(stream.day < DAYS - 9)
+    drift = looked(stream)
+    assert drift.events[-1] == 0
+    assert told(drift) == {("received", "payment")}
+    (alarm,) = drift.alarming
+    assert (alarm.value, alarm.text.startswith("0 payment events a day came since 2025-03-")) == (0.0, True)
+    stream.only(stream.day < SINCE)  # nothing came at all
+    assert told(looked(stream)) == {("received", "payment")}
+    assert usual_beginning(stream.history(), every="week", zone="UTC") == SINCE_US
+
+
+def test_what_was_cut_off_on_purpose_is_no_outage() -> None:
+    stream = Stream(9)
+    until_us = BEGAN_US + 75 * DAY_US
+    stream.only(stream.time_us < until_us)
+    assert ("received", "payment") not in told(watch(stream.history(), since_us=SINCE_US, to_us=until_us))
+
+
+def test_a_day_on_which_nothing_ever_came_is_told() -> None:
+    stream = Stream(10)
+    stream.only((stream.day % 7 < 6) | (stream.day == 83))
+    drift = looked(stream, every="day")
+    assert told(drift) == {("received", "payment")}

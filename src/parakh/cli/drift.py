@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from parakh.cli.console import Console, bold, clean, dim, green, red, yellow
 from parakh.cli.history import Asked, history_options
 from parakh.cli.loading import await_kernels, load_project, warm_kernels
 from parakh.cli.options import MOMENT
+from parakh.cli.remote import connect, server_option
 from parakh.cli.words import plural, thousands
 from parakh.errors import InputError
 
@@ -30,7 +30,7 @@ _MOST_ROWS = 12
     short_help="What has changed: inputs, scores, rules, labels, volume; alarms beyond chance.",
     epilog="\b\nExamples\n  parakh drift shop --events payment.ndjson --labels labels.ndjson --since 2025-03-01\n"
     "  parakh drift shop --data /var/lib/parakh --model payment_fraud --out drift.html\n"
-    "  parakh drift shop --data /var/lib/parakh --every day --post https://parakh.example.com --key-file key\n\n"
+    "  parakh drift shop --data /var/lib/parakh --every day --post --server https://parakh.example.com\n\n"
     "Exit code 1 when there is an alarm, 0 otherwise.",
 )
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -43,13 +43,8 @@ _MOST_ROWS = 12
 @click.option("--every", type=click.Choice(["week", "day"]), default="week", show_default=True, help="A period.")
 @click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A page: HTML.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@click.option("--post", metavar="URL", help="Post the alarms to a running server, whose webhooks send them on.")
-@click.option(
-    "--key-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Its API key, with the scope label (or PARAKH_API_KEY).",
-)
+@click.option("--post", is_flag=True, help="Post the alarms to a running server, whose webhooks send them on.")
+@server_option
 def command(
     asked: Asked,
     project: Path,
@@ -59,8 +54,8 @@ def command(
     every: str,
     out: Path | None,
     as_json: bool,
-    post: str | None,
-    key_file: Path | None,
+    post: bool,
+    server: str,
 ) -> int:
     """Replay past events through PROJECT and hold what came since a time against what came before it.
 
@@ -72,11 +67,6 @@ def command(
 
     errors = Console.stderr()
     loaded = load_project(project)
-    if key_file is not None and post is None:
-        raise click.BadParameter(
-            "a key is needed only where alarms are posted: say --post too", param_hint="--key-file"
-        )
-    key = _key_in(key_file)
     settings = asked.settings(project)
     past = asked.past(loaded, settings)
     warming = warm_kernels(errors)
@@ -87,21 +77,22 @@ def command(
     baselines: dict[str, Any] = {}
     scores: dict[str, Any] = {}
     if model is not None:
-        baselines, scores, trained_to = _of_card(project, model)
+        baselines, scores, after_us = _of_card(project, model)
         inputs = tuple(name for name in inputs if name in baselines)
-        since_us = trained_to if since_us is None else since_us
+        since_us = after_us if since_us is None else since_us
     await_kernels(warming, errors)
     history = asked.history(loaded, past, settings, errors, inputs=inputs)
     zone = loaded.definitions.settings.time_zone
     found = watch(
         history,
-        since_us=usual_beginning(history, every=every, zone=zone) if since_us is None else since_us,
+        since_us=usual_beginning(history, every=every, zone=zone, to_us=asked.to_us) if since_us is None else since_us,
         reference_to_us=reference_to_us,
         baselines=baselines,
         scores=scores,
         model=model,
         every=every,
         zone=zone,
+        to_us=asked.to_us,
     )
     if out is not None:
         from parakh.cli.report.document import write_page
@@ -115,18 +106,18 @@ def command(
         _show(found, console)
         if out is not None:
             console.print("", f"{green('wrote')} {bold(clean(str(out)))}")
-    if post is not None:
-        _post(found, post, key, errors)
+    if post:
+        _post(found, server, errors)
     return 1 if found.alarming else 0
 
 
 def _of_card(project: Path, model: str) -> tuple[dict[str, Any], dict[str, Any], int | None]:
-    """The baselines of a model's champion, of its inputs and its score, and when the events ended that it learned from.
+    """The baselines of a model's champion, of its inputs and its score, and from when on it has learned from nothing.
 
     Raises InputError where there is no champion, or no card of it.
     """
-    from parakh.expressions.values import timestamp_us
     from parakh.learning.changes.drift import card_baselines
+    from parakh.learning.promotion.gates import learned_until_us
     from parakh.learning.promotion.registry import Registry
 
     registry = Registry.open(project, model)
@@ -138,24 +129,12 @@ def _of_card(project: Path, model: str) -> tuple[dict[str, Any], dict[str, Any],
             "out, and what came before --since is the reference)"
         )
     of_inputs, of_score = card_baselines(card)
-    span = (card.get("dataset") or {}).get("span") or {}
-    ended = span.get("to") or span.get("known_by")
-    return of_inputs, {} if of_score is None else {model: of_score}, None if ended is None else timestamp_us(str(ended))
+    until_us = learned_until_us(card)
+    return of_inputs, {} if of_score is None else {model: of_score}, None if until_us is None else until_us + 1
 
 
-def _key_in(path: Path | None) -> str | None:
-    if path is None:
-        return os.environ.get("PARAKH_API_KEY") or None
-    key = path.read_text(encoding="utf-8", errors="replace").strip()
-    if not key or not key.isprintable() or not key.isascii():
-        raise InputError(f"{path} holds no API key: it is one line, as `parakh key create` showed it")
-    return key
-
-
-def _post(found: Drift, url: str, key: str | None, errors: Console) -> None:
-    from parakh.client import Client
-
-    with Client(url, api_key=key) as client:
+def _post(found: Drift, server: str, errors: Console) -> None:
+    with connect(server) as client:
         count = client.post_alarms([item.as_data() for item in found.alarming]) if found.alarming else 0
     errors.print(f"{green('posted')} {plural(count, 'alarm')}" if count else dim("no alarm to post"))
 
@@ -232,7 +211,7 @@ def _rate_row(track: Track, found: Drift) -> list[str] | None:
     known = not math.isnan(track.reference)
     return [
         clean(name.format(track.subject)),
-        say(track.reference) if known else "",
+        say(track.before(last)) if known else "",
         _colour(track, last, say(float(track.value[last]))),
         say(low) if known else "",
         say(high) if known else "",

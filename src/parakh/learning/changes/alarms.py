@@ -20,10 +20,11 @@ __all__ = ["Alarm", "alarms_of"]
 class Alarm:
     """Something that has changed and still is: what, since when, how far, beyond which bound, in one sentence.
 
-    `level` is alarm or watch. `kind`, `subject` and `since_us` name it: found again it is the same one.
+    `level` is alarm or watch. `event_type`, `kind`, `subject` and `since_us` name it: found again it is the same one.
     """
 
     level: str
+    event_type: str
     kind: str
     subject: str
     since_us: int
@@ -34,37 +35,40 @@ class Alarm:
     def as_data(self) -> dict[str, Any]:
         """As JSON has it, and as a service takes it."""
         return {
-            "kind": self.kind, "subject": self.subject, "since": iso_time(self.since_us),
+            "event_type": self.event_type, "kind": self.kind, "subject": self.subject, "since": iso_time(self.since_us),
             "value": self.value, "bound": self.bound, "text": self.text,
         }  # fmt: skip
 
 
 def alarms_of(
-    tracks: Sequence[Track], periods: npt.NDArray[np.int64], event_type: str, day: Callable[[int], str]
+    tracks: Sequence[Track],
+    periods: npt.NDArray[np.int64],
+    event_type: str,
+    day: Callable[[int], str],
+    earlier: npt.NDArray[np.int64],
 ) -> tuple[Alarm, ...]:
     """What has changed and still is so in the newest period; the alarms first, the farthest beyond first.
 
-    `day` says a time as a day, for people.
+    `day` says a time as a day, for people; `earlier` are the periods before the first, for what began in one of them.
     """
     found = []
     for track in tracks:
         last = track.last
-        if last is None or not track.state[last]:
+        if last is None or track.began is None:
             continue
-        first = last
-        while first and track.state[first - 1]:
-            first -= 1
+        since_us = int(periods[track.began] if track.began >= 0 else earlier[track.began])
         value = float(track.value[last])
         if track.kind == "stability":
             bound = max(ALARM if track.state[last] == ALARMED else WATCH, float(track.high[last]))
         else:
             bound = float(track.high[last] if value > track.high[last] else track.low[last])
         alarm = Alarm(
-            level="alarm" if track.state[last] == ALARMED else "watch", kind=track.kind, subject=track.subject,
-            since_us=int(periods[first]), value=value, bound=bound,
-            text=_sentence(track, last, day(int(periods[first])), bound, event_type),
+            level="alarm" if track.state[last] == ALARMED else "watch", event_type=event_type, kind=track.kind,
+            subject=track.subject, since_us=since_us, value=value, bound=bound,
+            text=_sentence(track, last, day(since_us), bound, event_type),
         )  # fmt: skip
-        far = value / bound if track.kind == "stability" else abs(value - track.reference) / (track.reference + 1e-9)
+        usual = track.before(last)
+        far = value / bound if track.kind == "stability" else abs(value - usual) / (usual + 1e-9)
         found.append((alarm.level, -far, track.kind, track.subject, alarm))
     return tuple(item[-1] for item in sorted(found, key=lambda item: item[:-1]))
 
@@ -76,7 +80,7 @@ def _sentence(track: Track, last: int, since: str, bound: float, event_type: str
         return said + _moved(track, last)
     if track.kind == "received":
         return (
-            f"{value:,.0f} {event_type} events a day came since {since}; before it was {track.reference:,.0f}, and "
+            f"{value:,.0f} {event_type} events a day came since {since}; before it was {track.before(last):,.0f}, and "
             f"chance ends at {bound:,.0f}"
         )
     what = {
