@@ -60,7 +60,7 @@ def test_the_card_has_what_others_read(trained: Trained, carded: Carded) -> None
     assert card["sha256"] == hashlib.sha256(trained.chosen.content).hexdigest()
     assert (card["kind"], card["file"], card["monotone"]) == ("lightgbm", "model.lgb", {"amount": 1})
     assert set(card["baseline"]) == {*card["inputs"], "score"}
-    rows = trained.samples.train
+    rows = trained.train
     for place, name in enumerate(card["inputs"]):
         assert stability(Baseline.of_data(card["baseline"][name]), rows.x[:, place]) < 0.01
     assert 0 < card["latency_us_per_event"] < 1_000

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from parakh.errors import InputError
 from parakh.learning.fitting.boosting import Boosting, TreeParameters, calibrated_text
 from parakh.learning.fitting.calibration import platt
-from parakh.learning.fitting.samples import NEVER, Samples, read_samples
+from parakh.learning.fitting.model_card import make_card
+from parakh.learning.fitting.samples import NEVER, TRAIN, Samples, read_samples
 from parakh.learning.fitting.training import Choice, Trained, train
 from parakh.models.definition import Model
 from parakh.models.lightgbm_text import parse_forest
-from parakh.models.logistic import parse_logistic
 from parakh.models.scorer import load_model
 from parakh.models.trees import TreeScorer
 from unit.training_sets import DAY, START, TEST_FROM, columns, fraud_of, write_set
@@ -208,11 +208,29 @@ def test_nothing_later_is_learned(samples: Samples, trained: Trained) -> None:
     never.label[row] = False
     never.known_at_us[row] = NEVER
     one, other = (train(each, Choice(trials=1)) for each in (late, never))
-    assert one.learned["logistic"].parameters == other.learned["logistic"].parameters
-    raw = [parse_logistic(each.learned["logistic"].content) for each in (one, other)]
-    slopes = [np.array([term.coefficient for term in model.terms]) for model in raw]
-    # the same fit, but for the calibration, which learns from what the folds' tests became in the end
-    np.testing.assert_allclose(slopes[0] / slopes[0][0], slopes[1] / slopes[1][0], rtol=1e-9)
+    assert (one.late, other.late) == (1, 0)
+    for kind in one.learned:
+        assert one.learned[kind].content == other.learned[kind].content, kind
+        assert one.learned[kind].folds == other.learned[kind].folds, kind
+
+
+def test_labels_of_long_delay_count_only_where_they_were_known(samples: Samples) -> None:
+    """Every second fraud is told of only when the test has begun: search, folds and calibration do not have it."""
+    held = samples.take(np.arange(len(samples.label)))
+    frauds = np.flatnonzero(held.label & (held.split == TRAIN))
+    held.known_at_us[frauds[::2]] = TEST_FROM + DAY
+    learned = train(held, Choice(trials=1))
+    assert learned.late == frauds[::2].size
+    assert int(learned.train.label.sum()) == frauds.size - learned.late
+    assert (learned.validated.known_at_us[learned.validated.label] <= TEST_FROM).all()
+    for one in learned.learned.values():
+        assert float(one.scores.sum()) == pytest.approx(float(learned.validated.label.sum()), rel=0.05)
+    limits = make_card(learned, model="risk", rounds=20).card["limits"]
+    assert any(f"{learned.late} positives of training became known only when the test" in text for text in limits)
+
+    held.known_at_us[frauds[10:]] = TEST_FROM + DAY
+    with pytest.raises(InputError, match=r"were known to be fraud by 2025-01-31.* with fewer than 20 a model learns"):
+        train(held, Choice(trials=1))
 
 
 def test_monotone_inputs_go_one_way(samples: Samples) -> None:

@@ -108,7 +108,7 @@ def make_card(
         "file": FILES[chosen.kind],
         "sha256": hashlib.sha256(chosen.content).hexdigest(),
         "inputs": list(trained.samples.names),
-        "dataset": _dataset(trained.samples),
+        "dataset": _dataset(trained),
         "labels_known_by": iso_time(trained.known_by_us),
         "parameters": chosen.parameters,
         "seed": trained.choice.seed,
@@ -192,9 +192,9 @@ def _segments(rows: Samples) -> dict[str, Any]:
     return dict(rows.segments) | ({} if rows.amount is None else {"amount": rows.amount})
 
 
-def _dataset(samples: Samples) -> dict[str, Any]:
+def _dataset(trained: Trained) -> dict[str, Any]:
     """The card of the set, without what is said of each column, and what is known of its parts here."""
-    card = {key: value for key, value in samples.card.items() if key != "columns"}
+    card = {key: value for key, value in trained.samples.card.items() if key != "columns"}
     span = {
         name: {
             "from": iso_time(int(part.time_us.min())),
@@ -202,7 +202,7 @@ def _dataset(samples: Samples) -> dict[str, Any]:
             "rows": len(part.label),
             "positive": int(part.label.sum()),
         }
-        for name, part in (("train", samples.train), ("test", samples.test))
+        for name, part in (("train", trained.train), ("test", trained.test))
         if len(part.label)
     }
     return card | {"parts": span, "sha256": card["data"]["sha256"]}
@@ -210,7 +210,7 @@ def _dataset(samples: Samples) -> dict[str, Any]:
 
 def _baselines(trained: Trained) -> dict[str, Baseline]:
     """How the inputs were spread in training, and the scores on rows that were not learned from."""
-    train, validated = trained.samples.train, trained.validated
+    train, validated = trained.train, trained.validated
     found = {name: baseline_of(train.x[:, place], train.weight) for place, name in enumerate(train.names)}
     return found | {"score": baseline_of(trained.chosen.scores, validated.weight)}
 
@@ -230,7 +230,7 @@ def _latency_us(scorer: Scorer, x: NDArray[np.float64]) -> float:
 
 def _limits(trained: Trained, baseline: Mapping[str, Baseline], against: Paired) -> list[str]:
     """What a reader should know before relying on the model, in plain words."""
-    samples, train, test = trained.samples, trained.samples.train, trained.test
+    samples, train, test = trained.samples, trained.train, trained.test
     event, label = samples.event_type, samples.label_name
     last = iso_time(int(train.time_us.max()))
     found = [f"It learned from {event} events up to {last[:10]}, and from none later."]
@@ -246,10 +246,10 @@ def _limits(trained: Trained, baseline: Mapping[str, Baseline], against: Paired)
     if events and unlabelled:
         share = 100 * unlabelled / events
         found.append(f"{share:.1f} % of the events count as good because nothing was reported of them.")
-    late = int((train.label & (train.known_at_us > trained.known_by_us)).sum())
-    if late:
+    if trained.late:
         found.append(
-            f"{late} positives of training became known only when the test had begun: good, to what it learned."
+            f"{trained.late} positives of training became known only when the test had begun: they count as good in "
+            "all that it learned, and in the figures of the folds."
         )
     found += _drifting(trained, baseline)
     if (samples.weight != 1).any():

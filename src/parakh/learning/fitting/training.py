@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from parakh.learning.fitting.boosting import Boosting, calibrated_text, gains
 from parakh.learning.fitting.calibration import Calibration, platt
 from parakh.learning.fitting.prequential import FOLDS, Fold, make_folds
 from parakh.learning.fitting.regression import RIDGE, calibrated, fit_logistic
-from parakh.learning.fitting.samples import Samples
+from parakh.learning.fitting.samples import FEWEST_POSITIVE, Samples
 from parakh.learning.fitting.search import WORKERS, Found, search
 from parakh.learning.measures.ranking import Ranking
 from parakh.models.definition import Model
@@ -85,12 +85,15 @@ class Learned:
 class Trained:
     """All that came of a training: both kinds, which of them is chosen, and the rows behind the figures.
 
-    `samples` is the whole set; `validated` are rows of its training part, those that folds tested, and `test` the rows
-    of its test part that have matured.
+    `samples` is the whole set; `train` its training part, with the labels as they were known by `known_by_us`, when the
+    test part begins: `late` frauds more became known after that and count as good here. `validated` are those rows of
+    it that folds tested, and `test` the rows of the test part that have matured, with all that is known of them.
     """
 
     choice: Choice
     samples: Samples
+    train: Samples
+    late: int
     validated: Samples
     test: Samples
     learned: dict[Kind, Learned]
@@ -115,13 +118,15 @@ class Trained:
 def train(samples: Samples, choice: Choice, *, on_progress: Told | None = None) -> Trained:
     """Train both kinds on the training part of a set; `on_progress` is told the share done and what is being done.
 
-    Folds choose parameters and calibrate; the final models learn from all of the training part, with the labels known
-    when the test part begins. The test part is scored once, at the end. Raises InputError as `make_folds` does, where
-    a monotone input is not there, and where a library of the extra is missing.
+    Folds choose parameters and the kind, and calibrate; the final models learn from all of the training part. No label
+    counts that was not known when the test part begins. The test part is scored once, at the end. Raises InputError as
+    `make_folds` does, where fewer than FEWEST_POSITIVE frauds were known by then, where a monotone input is not there,
+    and where a library of the extra is missing.
     """
     told: Told = on_progress or (lambda share, words: None)
     _expect_inputs(samples, choice)
-    rows = samples.train
+    known_by = samples.test_from_us or samples.known_by_us
+    rows, late = _as_known(samples, known_by)
     folds = make_folds(
         rows.time_us, rows.label, rows.known_at_us, delay_us=samples.delay_us, count=choice.folds
     )  # fmt: skip
@@ -135,10 +140,9 @@ def train(samples: Samples, choice: Choice, *, on_progress: Told | None = None) 
         budget_s=choice.budget_s,
         on_trial=lambda done, of: told(_SEARCH_SHARE * done / of, f"trial {done} of {of}"),
     )
-    known_by = samples.test_from_us or samples.known_by_us
     final = Fold(
-        number=0, at_us=known_by, to_us=known_by, train=np.arange(len(rows.label)),
-        label=rows.label & (rows.known_at_us <= known_by), test=np.empty(0, np.int64),
+        number=0, at_us=known_by, to_us=known_by, train=np.arange(len(rows.label)), label=rows.label,
+        test=np.empty(0, np.int64),
     )  # fmt: skip
     fitting = _Fitting(rows, boosting, found)
     tasks = [(kind, fold) for kind in KINDS for fold in (final, *folds)]
@@ -157,6 +161,8 @@ def train(samples: Samples, choice: Choice, *, on_progress: Told | None = None) 
     return Trained(
         choice=choice,
         samples=samples,
+        train=rows,
+        late=late,
         validated=validated,
         test=test,
         learned=learned,
@@ -299,6 +305,20 @@ def _few(test: NDArray[np.int64], label: NDArray[np.bool_], rng: np.random.Gener
     if good.size <= _PERMUTED_ROWS:
         return test
     return np.sort(np.concatenate([test[label[test]], rng.permutation(good)[:_PERMUTED_ROWS]]))
+
+
+def _as_known(samples: Samples, known_by_us: int) -> tuple[Samples, int]:
+    """The training part as it was known at a moment, and how many frauds of it became known later."""
+    part = samples.train
+    label = part.label & (part.known_at_us <= known_by_us)
+    known = int(label.sum())
+    if known < FEWEST_POSITIVE:
+        raise InputError(
+            f"of {len(label):,} {samples.event_type} events of the training part {known} were known to be "
+            f"{samples.label_name} by {iso_time(known_by_us)}, when the test part begins: with fewer than "
+            f"{FEWEST_POSITIVE} a model learns chance (hint: a longer span, a longer --gap, or labels that come sooner)"
+        )
+    return replace(part, label=label), int(part.label.sum()) - known
 
 
 def _expect_inputs(samples: Samples, choice: Choice) -> None:
