@@ -65,7 +65,9 @@ class AsyncClient:
     ) -> None:
         self._policy = Policy(timeout_s=timeout)
         self._address = Address.of(base_url, api_key)
-        self._http = httpx.AsyncClient(headers=self._address.headers(), limits=LIMITS, transport=transport)
+        self._http = httpx.AsyncClient(
+            headers=self._address.headers(), limits=LIMITS, transport=transport, verify=self._address.verify()
+        )
 
     decide = _verb(calls.decide)
     decide_many = _stream(lines.decide_many)

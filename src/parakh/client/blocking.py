@@ -66,7 +66,9 @@ class Client:
     ) -> None:
         self._policy = Policy(timeout_s=timeout)
         self._address = Address.of(base_url, api_key)
-        self._http = httpx.Client(headers=self._address.headers(), limits=LIMITS, transport=transport)
+        self._http = httpx.Client(
+            headers=self._address.headers(), limits=LIMITS, transport=transport, verify=self._address.verify()
+        )
 
     decide = _verb(calls.decide)
     decide_many = _stream(lines.decide_many)
