@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from parakh.errors import InputError, ProjectError
-from parakh.learning.promotion import registry as registry_module
 from parakh.learning.promotion.registry import CANDIDATE, CHAMPION, RETIRED, SHADOW, Registry, models_in
 from parakh.learning.settings import read_learning
+from parakh.project import writing
 from parakh.project.project import Project
 
 MODEL = Path(__file__).resolve().parents[2] / "examples" / "card-payments" / "models" / "payment_fraud.lgb"
@@ -296,15 +296,15 @@ def test_a_crash_between_registry_and_definitions_is_made_good(shop: Path, monke
     found = in_shadow(shop)
     found.request(2, by="asha", at_us=AT, gates=PASSED)
 
-    calls = []
+    write = writing.write_whole
 
-    def crash(root: Path, model: str) -> None:
-        calls.append(model)
-        if len(calls) > 1:  # the first is of the step before
+    def crash(path: Path, content: bytes) -> None:
+        if path.name == "payment_fraud.yaml":
             raise KeyboardInterrupt
+        write(path, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(registry_module, "finish", crash)
+        patched.setattr(writing, "write_whole", crash)
         with pytest.raises(KeyboardInterrupt):
             found.approve(2, by="ravi", at_us=AT)
     assert (shop / "models/payment_fraud_v2.yaml").exists(), "the definitions were not written yet"
@@ -312,7 +312,26 @@ def test_a_crash_between_registry_and_definitions_is_made_good(shop: Path, monke
     assert states(again) == [RETIRED, CHAMPION]
     assert "v2/model.lgb" in (shop / "models/payment_fraud.yaml").read_text()
     assert not (shop / "models/payment_fraud_v2.yaml").exists()
-    assert "unfinished" not in (shop / "models" / NAME / "registry.json").read_text()
+    assert not (shop / writing.JOURNAL).exists()
+
+
+def _claim(shop: Path, gate: Any, told: Any) -> None:
+    found = Registry.open(shop, NAME)
+    gate.wait()
+    told.put([found.claim() for _ in range(20)])
+
+
+def test_two_trainings_at_once_get_folders_of_their_own(shop: Path) -> None:
+    """Each has its registry open before either claims."""
+    context = multiprocessing.get_context("fork")
+    gate, told = context.Barrier(2), context.Queue()
+    processes = [context.Process(target=_claim, args=(shop, gate, told)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    numbers = [number for _ in processes for number in told.get(timeout=30)]
+    for process in processes:
+        process.join(timeout=30)
+    assert sorted(numbers) == list(range(2, 42))
 
 
 def _add(shop: Path, number: int) -> None:

@@ -106,15 +106,18 @@ def command(
         )
     over = list(expired(loaded, memory, found.last_us))
     file = out or OUT
+    names = []
     if not dry_run:
-        propose(loaded, found, event_type=history.event_type, currency=history.currency, out=file)
+        names = propose(loaded, found, event_type=history.event_type, currency=history.currency, out=file)
     console = Console.stdout()
-    written = file if found.suggestions and not dry_run else None
+    written = file if names else None
     if as_json:
         told = {"file": written, "event_type": history.event_type, "currency": history.currency, **found.as_data()}
         console.print(json.dumps({**told, "expired": [_named(item) for item in over]}, indent=2))
         return 0
-    _show(found, history.currency, written, console)
+    _show(found, history.currency, console)
+    if written is not None:
+        console.print(f"{green('wrote')} {bold(clean(written))}: {plural(len(names), 'rule')} in shadow")
     for item in over:
         text = f"{item.name} expired on {item.expires[:10]}: look whether it still holds, or take it out"
         console.say(f"{yellow('expired')} {clean(text)}")
@@ -147,7 +150,7 @@ def _named(entry: Entry) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _show(found: Suggested, currency: str, written: str | None, console: Console) -> None:
+def _show(found: Suggested, currency: str, console: Console) -> None:
     mined, judged = (f"{moment(span[0])[:10]} to {moment(span[1])[:10]}" for span in (found.mined, found.judged))
     console.print(
         dim(f"mined on {mined}, judged on {judged}: {plural(found.passed_frauds, 'fraud')} pass there"),
@@ -161,8 +164,6 @@ def _show(found: Suggested, currency: str, written: str | None, console: Console
         console.print("")
     if not found.suggestions:
         console.print("nothing to suggest: no condition holds up on events that the search did not see")
-    elif written is not None:
-        console.print(f"{green('wrote')} {bold(clean(written))}: {plural(len(found.suggestions), 'rule')} in shadow")
 
 
 def _show_one(item: Suggestion, currency: str, console: Console) -> None:

@@ -6,8 +6,6 @@ an edit either holds or leaves the folder as it was.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,6 +15,7 @@ from typing import TypeAlias
 
 from parakh.errors import InputError, Problem
 from parakh.project.project import Project
+from parakh.project.writing import Changes, replace_files
 from parakh.project.yaml_nodes import Entry, Node, Scalar, Sequence, decode, read_document, split_parts
 from parakh.project.yaml_nodes import Mapping as MappingNode
 
@@ -24,9 +23,6 @@ __all__ = ["Changes", "Value", "defined_in", "proposed", "replace_files", "set_k
 
 Value: TypeAlias = str | tuple[str, ...] | Mapping[str, str] | None
 """What a key is set to: a scalar, a list, a mapping of scalars; None removes the key."""
-
-Changes: TypeAlias = Mapping[str, bytes | None]
-"""The new bytes of files by their paths in the project's folder; None where a file goes."""
 
 _PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./ <>=+*()-]*")
 _WIDTH = 100
@@ -116,28 +112,6 @@ def proposed(project: Project, changes: Changes) -> Project:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
         return Project.load(copy)
-
-
-def replace_files(root: Path, changes: Changes) -> None:
-    """Write files whole, each at once or not at all, or remove them. Raises OSError where the disk refuses."""
-    for file, content in changes.items():
-        path = root / file
-        if content is None:
-            path.unlink(missing_ok=True)
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(partial, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-            os.replace(partial, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
-            raise
 
 
 # -- where a definition stands ----------------------------------------------------------------------------------------

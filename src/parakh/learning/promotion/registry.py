@@ -26,8 +26,6 @@ from parakh.learning.promotion.versions import (
     Version,
     expect_agreement,
     expect_file,
-    finish,
-    locked,
     model_of,
     place_of,
     read_card,
@@ -36,9 +34,10 @@ from parakh.learning.promotion.versions import (
     stored,
 )
 from parakh.learning.settings import read_learning
-from parakh.project.edit import Changes, defined_in, proposed, set_key, without
+from parakh.project.edit import defined_in, proposed, set_key, without
 from parakh.project.format import format_text
 from parakh.project.project import Project
+from parakh.project.writing import Changes, editing, mend
 
 __all__ = ["CANDIDATE", "CHAMPION", "RETIRED", "SHADOW", "Event", "Judged", "Registry", "Version", "models_in"]
 
@@ -66,15 +65,12 @@ class Registry:
         """The registry of a model; one that the project had before it has a registry is its version 1, the champion.
 
         Raises ProjectError where the project does not hold, InputError where files and registry do not agree, or
-        `model` is no name. Nothing is written.
+        `model` is no name. Nothing is written, but to end a step that a crash left half done.
         """
         root = Path(project_folder)
         if not model.isidentifier() or len(model) > 50:
             raise InputError(f"{model!r} is not the name of a model: letters, digits and _, at most 50")
-        unfinished = stored(root, model).get("unfinished") if (root / place_of(model) / FILE).exists() else None
-        if unfinished is not None:
-            with locked(root, model):
-                finish(root, model)
+        mend(root)
         project = Project.load(root)
         return cls(root, model, project, read_held(root, model, project))
 
@@ -108,8 +104,19 @@ class Registry:
             raise InputError(f"{self.model} has no version {number}; its versions are {there}")
         return found
 
+    def claim(self) -> int:
+        """The number of a new version, with its folder made: nobody else gets it. Take it when its files are there."""
+        number = self.next_version()
+        while True:
+            try:
+                self.folder(number).mkdir(parents=True)
+            except FileExistsError:  # somebody else was sooner
+                number += 1
+            else:
+                return number
+
     def next_version(self) -> int:
-        """The number that the next version gets: folders that were begun count."""
+        """The number that the next version would get: folders that were begun count."""
         begun = [
             int(path.name[1:])
             for path in (self.root / place_of(self.model)).glob("v*")
@@ -139,7 +146,7 @@ class Registry:
 
         def step(held: Held) -> tuple[Held, Changes]:
             if any(each.number == version for each in held.versions):
-                raise InputError(f"{self.model} has a version {version} already: take next_version()")
+                raise InputError(f"{self.model} has a version {version} already: claim() gives a new one")
             added, event_type = self._added(version, held)
             event = Event(at=iso_time(at_us), who=by, what="added", version=version, why=why)
             return replace(held, event_type=event_type, versions=(*held.versions, added)).and_then(event), {}
@@ -266,9 +273,7 @@ class Registry:
         """Take a step: read anew under the lock, check what is proposed, write it."""
         if not by.strip() or not by.isprintable() or len(by) > 200:
             raise InputError("say who it is that does this: a name or an address, on one line")
-        with locked(self.root, self.model):
-            if (self.root / place_of(self.model) / FILE).exists():
-                finish(self.root, self.model)
+        with editing(self.root):
             self.project = Project.load(self.root)
             held = read_held(self.root, self.model, self.project)
             self._held = held
@@ -280,7 +285,6 @@ class Registry:
                 expect_agreement(self.root, self.model, proposed(self.project, changes), after)
             store(self.root, self.model, after, changes)
             if changes:
-                finish(self.root, self.model)
                 self.project = self.project.reload()
             self._held = after
 

@@ -1,30 +1,28 @@
 """registry.json, where the versions of a model are held: what it says, and whether the project's definitions agree.
 
-A step that changes definitions is written into the registry first and ended after, so that a crash between the two is
-made good by the next who opens it.
+A step writes the registry and the definitions that it changes together (`parakh.project.writing`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from parakh.errors import InputError
 from parakh.models.definition import Model
-from parakh.project.edit import Changes, defined_in, replace_files
+from parakh.project.edit import defined_in
 from parakh.project.project import Project
+from parakh.project.writing import Changes, write_together
 from parakh.rules.definition import Mode
 
 __all__ = [
     "CANDIDATE", "CHAMPION", "FILE", "RETIRED", "SHADOW", "Event", "Held", "Version", "expect_agreement", "expect_file",
-    "finish", "locked", "model_of", "place_of", "read_card", "read_held", "store", "stored",
+    "model_of", "place_of", "read_card", "read_held", "store", "stored",
 ]  # fmt: skip
 
 CANDIDATE, SHADOW, CHAMPION, RETIRED = "candidate", "shadow", "champion", "retired"
@@ -139,19 +137,6 @@ def expect_file(root: Path, version: Version) -> None:
         )
 
 
-@contextlib.contextmanager
-def locked(root: Path, model: str) -> Iterator[None]:
-    """One process at a time: the model's folder itself is locked, and nothing is left behind."""
-    folder = root / place_of(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def stored(root: Path, model: str) -> dict[str, Any]:
     """What registry.json says. Raises InputError where it is none."""
     where = f"{place_of(model)}/{FILE}"
@@ -165,7 +150,7 @@ def stored(root: Path, model: str) -> dict[str, Any]:
 
 
 def store(root: Path, model: str, held: Held, changes: Changes) -> None:
-    """Write registry.json; with definitions to write, as a step that `finish` ends, now or after a crash."""
+    """Write registry.json and the definitions of a step together; the files of versions stand there already."""
     named = {each.file for each in held.versions}
     definitions = {name: text for name, text in changes.items() if name not in named}
     data: dict[str, Any] = {
@@ -182,23 +167,8 @@ def store(root: Path, model: str, held: Held, changes: Changes) -> None:
         ],
         "history": [event.as_data() for event in held.history],
     }  # fmt: skip
-    if definitions:
-        data["unfinished"] = {name: text if text is None else text.decode() for name, text in definitions.items()}
-    replace_files(root, {f"{place_of(model)}/{FILE}": _bytes(data)})
-
-
-def finish(root: Path, model: str) -> None:
-    """End a step that was begun: write its definitions, then say so."""
-    said = stored(root, model)
-    unfinished = said.pop("unfinished", None)
-    if unfinished is None:
-        return
-    replace_files(root, {name: None if text is None else str(text).encode() for name, text in unfinished.items()})
-    replace_files(root, {f"{place_of(model)}/{FILE}": _bytes(said)})
-
-
-def _bytes(data: dict[str, Any]) -> bytes:
-    return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
+    content = (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
+    write_together(root, {f"{place_of(model)}/{FILE}": content, **definitions})
 
 
 def read_held(root: Path, model: str, project: Project) -> Held:

@@ -1,7 +1,8 @@
 """Suggested rules in a project: a file of rules in shadow, and what people said to them.
 
 `suggestions.json` in the project's folder remembers every suggestion with its evidence: proposed, accepted or rejected,
-by whom and when. What was rejected is not proposed again.
+by whom and when. What was rejected is not proposed again. Rules and memory change together, by one process at a time
+(`parakh.project.writing`): each step reads both again before it writes them.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from parakh.expressions.hints import closest
 from parakh.expressions.values import iso_time, timestamp_us
 from parakh.learning.suggesting.evidence import Suggested, Suggestion
 from parakh.learning.suggesting.terms import Condition
-from parakh.project.edit import defined_in, proposed, replace_files, set_key, without
+from parakh.project.edit import defined_in, proposed, set_key, without
 from parakh.project.format import format_text
 from parakh.project.project import Project
+from parakh.project.writing import editing, mend, write_together
 from parakh.rules.definition import Mode
 
 __all__ = ["FILE", "OUT", "Entry", "Memory", "accept", "expired", "names_of", "propose", "read_memory", "reject"]
@@ -70,7 +72,15 @@ class Memory:
 
 
 def read_memory(root: Path) -> Memory:
-    """What is remembered in a project's folder; raises InputError where the file is not as it was written."""
+    """What is remembered in a project's folder, after a step that a crash left half done is ended.
+
+    Raises InputError where the file is not as it was written.
+    """
+    mend(root)
+    return _remembered(root)
+
+
+def _remembered(root: Path) -> Memory:
     path = root / FILE
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
@@ -84,10 +94,11 @@ def read_memory(root: Path) -> Memory:
 
 
 def propose(project: Project, suggested: Suggested, *, event_type: str, currency: str, out: str = OUT) -> list[str]:
-    """Write suggestions into a file of rules, all in shadow, and remember them; gives their names.
+    """Write suggestions into a file of rules, all in shadow, and remember them; gives the names of those written.
 
-    What stands in the file stays. The project is checked with the new rules before anything is written. Raises
-    InputError where `out` is no place for rules or the disk refuses.
+    What stands in the file stays, and what was rejected, or got another of its name, since the search began is left
+    out. The project is checked with the new rules before anything is written. Raises InputError where `out` is no place
+    for rules or the disk refuses.
     """
     root = _root(project)
     if not suggested.suggestions:
@@ -95,30 +106,35 @@ def propose(project: Project, suggested: Suggested, *, event_type: str, currency
     path = Path(out)
     if path.is_absolute() or ".." in path.parts or path.parts[0] != "rules" or path.suffix not in (".yaml", ".yml"):
         raise InputError(f"{out} is no file of rules in the project (hint: a name such as {OUT})")
-    memory = read_memory(root)
-    try:
-        before = (root / path).read_text(encoding="utf-8") if (root / path).exists() else ""
-    except (OSError, ValueError) as error:
-        raise InputError(f"{out} cannot be read: {error}") from None
-    held = [before.rstrip("\n") + "\n"] if before.strip() else []
-    rules = [rule_text(item, suggested, event_type=event_type, currency=currency) for item in suggested.suggestions]
-    at = iso_time(suggested.last_us)
-    entries = [
-        Entry(
-            name=item.name,
-            event_type=event_type,
-            when=str(item.condition),
-            terms=item.condition.as_data(),
-            state=_PROPOSED,
-            proposed=at,
-            expires=iso_time(item.expires_us),
-            evidence={key: value for key, value in item.as_data().items() if key not in ("name", "when", "expires")},
-        )
-        for item in suggested.suggestions
-    ]
-    content = "---\n".join([*held, *rules]).encode()
-    _write(project, {path.as_posix(): content}, Memory(memory.entries + tuple(entries)))
-    return [item.name for item in suggested.suggestions]
+    with editing(root):
+        project, memory = _read(root)
+        used, rejected = names_of(project, memory), memory.rejected(event_type)
+        wanted = [item for item in suggested.suggestions if item.name not in used and item.condition not in rejected]
+        if not wanted:
+            return []
+        try:
+            before = (root / path).read_text(encoding="utf-8") if (root / path).exists() else ""
+        except (OSError, ValueError) as error:
+            raise InputError(f"{out} cannot be read: {error}") from None
+        held = [before.rstrip("\n") + "\n"] if before.strip() else []
+        rules = [rule_text(item, suggested, event_type=event_type, currency=currency) for item in wanted]
+        entries = tuple(_entry(item, event_type, suggested.last_us) for item in wanted)
+        content = "---\n".join([*held, *rules]).encode()
+        _write(project, {path.as_posix(): content}, Memory(memory.entries + entries))
+    return [item.name for item in wanted]
+
+
+def _entry(item: Suggestion, event_type: str, at_us: int) -> Entry:
+    return Entry(
+        name=item.name,
+        event_type=event_type,
+        when=str(item.condition),
+        terms=item.condition.as_data(),
+        state=_PROPOSED,
+        proposed=iso_time(at_us),
+        expires=iso_time(item.expires_us),
+        evidence={key: value for key, value in item.as_data().items() if key not in ("name", "when", "expires")},
+    )
 
 
 def accept(project: Project, name: str, *, by: str, at_us: int) -> Entry:
@@ -126,13 +142,16 @@ def accept(project: Project, name: str, *, by: str, at_us: int) -> Entry:
 
     Raises InputError where no such suggestion waits, or its rule is not in shadow any more.
     """
-    root, memory, entry = _waiting(project, name)
-    file, rule = defined_in(project, "rule", name), _rule(project, name)
-    if file is None or rule is None or rule.mode is not Mode.SHADOW:
-        what = "is not in the project any more" if rule is None else f"is {rule.mode.value}, not in shadow"
-        raise InputError(f"rule {name} {what} (hint: `parakh suggest` looks for rules anew)")
-    content = set_key((root / file).read_bytes(), file, "rule", name, "mode", Mode.LIVE.value)
-    return _told(project, {file: content}, memory, entry, _ACCEPTED, by, at_us)
+    root = _root(project)
+    with editing(root):
+        project, memory = _read(root)
+        entry = _waiting(memory, name)
+        file, rule = defined_in(project, "rule", name), _rule(project, name)
+        if file is None or rule is None or rule.mode is not Mode.SHADOW:
+            what = "is not in the project any more" if rule is None else f"is {rule.mode.value}, not in shadow"
+            raise InputError(f"rule {name} {what} (hint: `parakh suggest` looks for rules anew)")
+        content = set_key((root / file).read_bytes(), file, "rule", name, "mode", Mode.LIVE.value)
+        return _told(project, {file: content}, memory, entry, _ACCEPTED, by, at_us)
 
 
 def reject(project: Project, name: str, *, by: str, at_us: int) -> Entry:
@@ -140,12 +159,15 @@ def reject(project: Project, name: str, *, by: str, at_us: int) -> Entry:
 
     Raises InputError where no such suggestion waits, or its rule decides already.
     """
-    root, memory, entry = _waiting(project, name)
-    file, rule = defined_in(project, "rule", name), _rule(project, name)
-    if rule is not None and rule.mode is Mode.LIVE:
-        raise InputError(f"rule {name} decides already (hint: set its mode to disabled, or take it out by hand)")
-    changes = {} if file is None else {file: without((root / file).read_bytes(), file, "rule", name)}
-    return _told(project, changes, memory, entry, _REJECTED, by, at_us)
+    root = _root(project)
+    with editing(root):
+        project, memory = _read(root)
+        entry = _waiting(memory, name)
+        file, rule = defined_in(project, "rule", name), _rule(project, name)
+        if rule is not None and rule.mode is Mode.LIVE:
+            raise InputError(f"rule {name} decides already (hint: set its mode to disabled, or take it out by hand)")
+        changes = {} if file is None else {file: without((root / file).read_bytes(), file, "rule", name)}
+        return _told(project, changes, memory, entry, _REJECTED, by, at_us)
 
 
 def expired(project: Project, memory: Memory, at_us: int) -> Iterator[Entry]:
@@ -206,9 +228,12 @@ def _rule(project: Project, name: str) -> Any:
     return next((rule for rule in project.definitions.rules if rule.name == name), None)
 
 
-def _waiting(project: Project, name: str) -> tuple[Path, Memory, Entry]:
-    root = _root(project)
-    memory = read_memory(root)
+def _read(root: Path) -> tuple[Project, Memory]:
+    """The project and its memory as they stand now; within `editing`."""
+    return Project.load(root), _remembered(root)
+
+
+def _waiting(memory: Memory, name: str) -> Entry:
     entry = next((item for item in memory.entries if item.name == name), None)
     waiting = [item.name for item in memory.entries if item.state == _PROPOSED]
     if entry is None:
@@ -216,7 +241,7 @@ def _waiting(project: Project, name: str) -> tuple[Path, Memory, Entry]:
         raise InputError(f"there is no suggestion {name!r}; {near}")
     if entry.state != _PROPOSED:
         raise InputError(f"suggestion {name} was {entry.state} by {entry.by} at {entry.at}")
-    return root, memory, entry
+    return entry
 
 
 def _told(
@@ -235,7 +260,7 @@ def _write(project: Project, changes: dict[str, bytes | None], memory: Memory) -
     except ProjectError as error:
         raise InputError(f"the project would not hold with this change: {error}") from None
     try:
-        replace_files(_root(project), {**changes, FILE: memory.content()})
+        write_together(_root(project), {**changes, FILE: memory.content()})
     except OSError as error:
         raise InputError(f"the project cannot be written: {error.strerror or error}") from None
 
