@@ -21,10 +21,10 @@ from parakh.errors import InputError
 from parakh.learning.backtests import records
 from parakh.learning.backtests.backtest import BackTest, backtest
 from parakh.learning.backtests.records import overlaps, rule_records
-from parakh.learning.backtests.unblocked import wilson
 from parakh.learning.backtests.versus import compare
 from parakh.learning.backtests.votes import Votes
 from parakh.learning.history import History
+from parakh.learning.measures.intervals import wilson
 from parakh.rules.definition import Mode, Outcome, Rule
 
 DAY_US = 86_400_000_000
@@ -128,6 +128,18 @@ def test_overlaps_are_counted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None
 def test_wilson_is_the_textbook_interval() -> None:
     assert wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
     assert wilson(1.0, 3)[1] == 1.0
+
+
+@pytest.mark.parametrize("nobody", [-1, None])
+def test_a_change_is_drawn_by_days_where_events_belong_to_nobody(nobody: int | None) -> None:
+    """A replay gives each event a person, -1 for nobody: forty good events of ten days, some newly blocked."""
+    rules = [rule("a", Outcome.BLOCK)]
+    person = np.zeros(0, np.int32) if nobody is None else np.full(40, nobody, np.int32)
+    old, new = (replace(history(rules, [hit], events=40, days=1), person=person) for hit in ([], [0, 1, 2, 3, 20]))
+    found = compare(old, new)
+    assert found.resampled == "days"
+    known = replace(new, person=np.where(np.arange(40) % 2, np.arange(40), -1).astype(np.int32))
+    assert compare(replace(old, person=known.person), known).resampled == "people"
 
 
 def test_events_that_one_policy_alone_decided_are_left_out() -> None:

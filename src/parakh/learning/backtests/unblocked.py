@@ -19,11 +19,10 @@ from parakh.decisions.policy import DEGRADED
 from parakh.learning.backtests.figures import ratio
 from parakh.learning.backtests.votes import Votes
 from parakh.learning.history import History
+from parakh.learning.measures.intervals import wilson
 from parakh.rules.definition import Mode, Outcome
 
 __all__ = ["Estimate", "Unblocked", "asked_for", "unblocked", "weights_of"]
-
-_NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +129,3 @@ def _share(weight: NDArray[np.float64], among: NDArray[np.bool_], of: NDArray[np
     value = float(weights[of[among]].sum()) / whole
     low, high = wilson(value, ratio(whole**2, float((weights**2).sum())))
     return Estimate(value, low, high, events)
-
-
-def wilson(share: float, events: float) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share seen on so many events (Wilson, 1927).
-
-    >>> [round(side, 3) for side in wilson(0.0, 20)]
-    [0.0, 0.161]
-    """
-    z = _NORMAL_95**2 / events
-    middle = (share + z / 2) / (1 + z)
-    half = math.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
-    return max(0.0, middle - half), min(1.0, middle + half)

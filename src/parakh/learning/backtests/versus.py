@@ -111,7 +111,8 @@ def compare(
     day = local_days(after.time_us, zone)
     everything = np.zeros(len(after), np.int64)
     weeks = weeks_of(day)
-    whose, resampled = (after.person.astype(np.int64), "people") if after.person.size else (day, "days")
+    people = bool((after.person >= 0).any())
+    whose, resampled = (after.person.astype(np.int64), "people") if people else (day, "days")
     interval = _interval(spent[1] - spent[0], whose, seed=seed, rounds=rounds)
     by_holdout = None
     if policy is not None and policy.holdout is not None and policy.holdout.share:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,9 @@ import numpy.typing as npt
 from parakh.errors import InputError
 from parakh.learning.measures.ranking import RANKED, Ranking, Weights
 
-__all__ = ["Interval", "Paired", "bootstrap", "draws", "interval_of", "paired"]
+__all__ = ["Interval", "Paired", "bootstrap", "draws", "interval_of", "paired", "wilson"]
+
+_NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,18 @@ def interval_of(values: npt.NDArray[np.float64], *, level: float = 0.95) -> Inte
         return Interval(float("nan"), float("nan"))
     low, high = np.quantile(there, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
+
+
+def wilson(share: float, events: float) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share seen on so many events (Wilson, 1927).
+
+    >>> [round(side, 3) for side in wilson(0.0, 20)]
+    [0.0, 0.161]
+    """
+    z = _NORMAL_95**2 / events
+    middle = (share + z / 2) / (1 + z)
+    half = math.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _drawn(

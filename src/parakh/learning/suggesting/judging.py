@@ -16,7 +16,7 @@ from parakh.expressions.values import iso_time
 from parakh.learning.columns import taken
 from parakh.learning.extra import needed
 from parakh.learning.measures.costs import Costs
-from parakh.learning.measures.intervals import draws, interval_of
+from parakh.learning.measures.intervals import draws, interval_of, wilson
 from parakh.learning.suggesting.evidence import Example, Facts, Range, Search, Suggestion
 from parakh.learning.suggesting.mining import Mine
 from parakh.learning.suggesting.terms import Condition, Mask
@@ -182,7 +182,7 @@ class Judge:
         found = interval_of(drawn)
         if of is None or not counts.any():
             return Range(value, found.low, found.high)
-        low, high = _wilson(value, float(counts.sum()))
+        low, high = wilson(value, float(counts.sum()))
         return Range(value, min(low, found.low), max(high, found.high))
 
     def _examples(self, new: Mask) -> tuple[Example, ...]:
@@ -223,10 +223,3 @@ class Judge:
         if np.isnan(number):
             return None
         return bool(number) if kind is Kind.BOOLEAN else int(number) if kind is Kind.INTEGER else number
-
-
-def _wilson(share: float, count: float) -> tuple[float, float]:
-    z2 = 1.96**2
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = 1.96 * np.sqrt(share * (1 - share) / count + z2 / (4 * count * count)) / (1 + z2 / count)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
