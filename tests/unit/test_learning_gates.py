@@ -50,7 +50,9 @@ def history(policy: Policy = POLICY, *, seed: int = 0, sharp: float = 6.0, event
     score = np.full(events, math.nan) if policy.score is None else scores[policy.score]
     bands = np.array([score >= (threshold_of(band) or 0) for band in policy.bands]).reshape(len(policy.bands), events)
     outcome = np.where(listed, 3, 0).astype(np.int8)
-    for band, held in zip(policy.bands, bands):
+    won = np.where(listed, 0, len(policy.bands) + 2).astype(np.int32)
+    for number, (band, held) in enumerate(zip(policy.bands, bands, strict=True)):
+        won[held & (outcome < band.outcome)] = number + 1
         outcome[held] = np.maximum(outcome[held], band.outcome)
     held_out = np.zeros(events, np.bool_)
     if policy.holdout is not None:
@@ -61,7 +63,7 @@ def history(policy: Policy = POLICY, *, seed: int = 0, sharp: float = 6.0, event
         ids=pa.array([f"p{i}" for i in range(events)]),
         time_us=START_US + np.arange(events) * DAYS * DAY_US // events,
         amount=np.round(random.gamma(2.0, 40.0, events), 2),
-        outcome=outcome, won=np.zeros(events, np.int32),
+        outcome=outcome, won=won,
         deciders=(("rule", "listed"), *(("band", b.outcome.word) for b in policy.bands), ("fallback", "review"),
                   ("otherwise", "allow")),
         score=score, scores=scores, rules=(RULE,), hits=listed.astype(np.uint64)[:, None],
@@ -76,7 +78,7 @@ def card(**changed: Any) -> dict[str, Any]:
     random = np.random.default_rng(9)
     spread = {"cause": random.normal(0, 1, 5000), "steady": random.random(5000), "score": random.random(5000)}
     said = {name: baseline_of(values).as_data() for name, values in spread.items()}
-    return {"baseline": said, "latency_us_per_event": 5.0, **changed}
+    return {"inputs": ["cause", "steady"], "baseline": said, "latency_us_per_event": 5.0, **changed}
 
 
 def passed(found: Gates) -> dict[str, bool]:
@@ -172,6 +174,18 @@ def test_what_was_let_through_speaks_for_what_was_stopped() -> None:
     assert held.held_out == truth.held_out.sum()
 
 
+@pytest.mark.parametrize("own", ["m", None])
+def test_what_is_decided_now_does_not_depend_on_where_another_score_is_unknown(own: str | None) -> None:
+    policy = POLICY if own else replace(POLICY, score=None, bands=())
+    whole = history(policy)
+    gaps = np.where(np.arange(EVENTS) % 50 == 0, math.nan, whole.scores["better"])
+    found = tune(replace(whole, scores={**whole.scores, "better": gaps}), policy, score="better")
+    assert found.now_later == tune(whole, policy, score="better").now_later
+    later = whole.time_us >= found.test_from_us
+    unknown = later & np.isnan(gaps)
+    assert found.chosen_later.reviews_per_day * 14 >= unknown.sum()  # its fallback asks for a review there
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -243,6 +257,111 @@ def test_a_coin_flip_rarely_passes(metric: str) -> None:
     assert lucky <= 4
 
 
+def test_frauds_of_one_person_are_no_independent_witnesses() -> None:
+    """Runs of eight frauds that share their luck with each score: drawn one by one, more than one in ten passed."""
+    lucky = 0
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        whole = history(seed=seed, events=1_200)
+        person = np.where(np.arange(1_200) < 200, np.arange(1_200) // 8, -1).astype(np.int32)
+        fraud = person >= 0
+        luck = random.normal(0, 1, (2, 25))[:, np.maximum(person, 0)] * fraud
+        scores = np.where(fraud, 1.5, 0.0) + luck + random.normal(0, np.where(fraud, 0.1, 1.0), (2, 1_200))
+        twin, other = 1 / (1 + np.exp(-scores))
+        whole = replace(whole, scores={"twin": twin, "other": other}, fraud=fraud, person=person)
+        lucky += passed(judge(whole, challenger="twin", champion="other", card=card(), rounds=100))["better"]
+    assert lucky <= 3
+
+
+def blinded(whole: History) -> History:
+    """As labels come where nobody reports what was stopped."""
+    return replace(whole, fraud=whole.fraud & (whole.outcome == 0))
+
+
+def rivals(seed: int, *, champion: float, challenger: float, policy: Policy = POLICY) -> History:
+    """The champion's score, by which the policy decides, and a challenger's, each with noise of its own."""
+    whole = history(policy, seed=seed, sharp=6.0 / champion, events=12_000)
+    random = np.random.default_rng(seed + 500)
+    cause = np.asarray(whole.inputs["cause"]) + random.normal(0, challenger, 12_000)
+    return replace(whole, scores={"m": whole.scores["m"], "rival": 1 / (1 + np.exp(5.5 - 2.2 * cause))})
+
+
+def difference(whole: History, policy: Policy, **more: Any) -> tuple[float, bool, float]:
+    """The metric of the rival less the champion's, whether the gate opens, and the error of its calibration."""
+    found = judge(whole, challenger="rival", champion="m", card=card(), policy=policy, rounds=60, **more)
+    gates = {gate.name: gate for gate in found.gates}
+    return gates["better"].value, gates["better"].passed, gates["calibrated"].value
+
+
+def test_a_worse_challenger_gains_nothing_by_what_the_champion_stopped() -> None:
+    """Counted as good, what the champion stopped would make the worse one look better: it is left out, for both."""
+    bands = (Band(Outcome.BLOCK, "score >= 0.4"),)
+    policy = replace(POLICY, bands=bands)
+    truth, blind, naive = [], [], []
+    for seed in range(8):
+        whole = rivals(seed, champion=1.0, challenger=1.3, policy=policy)
+        truth.append(difference(whole, policy, labels_of_stopped=True))
+        blind.append(difference(blinded(whole), policy))
+        naive.append(difference(blinded(whole), policy, labels_of_stopped=True))
+    assert np.mean([each[0] for each in truth]) < -0.02
+    assert np.mean([each[0] for each in naive]) > 0.01
+    assert np.mean([each[0] for each in blind]) < 0
+    assert not any(each[1] for each in blind)
+    better = [
+        difference(blinded(rivals(seed, champion=1.3, challenger=0.2, policy=policy)), policy) for seed in range(4)
+    ]
+    assert sum(each[1] for each in better) >= 2
+
+    found = judge(blinded(whole), challenger="rival", champion="m", card=card(), policy=policy, rounds=10)
+    stopped = int((whole.outcome > 0).sum())
+    assert f"{stopped} events that were stopped are left out, as labels do not come of them" in found.gates[0].why
+    assert found.frauds == found.gates[0].value < whole.fraud.sum()
+
+
+def test_labels_that_come_of_stopped_events_count() -> None:
+    """As in a simulation, where labels are known whatever was decided."""
+    whole = rivals(3, champion=1.0, challenger=1.3)
+    found = judge(whole, challenger="rival", champion="m", card=card(), policy=POLICY, rounds=10)
+    assert found.frauds == whole.fraud.sum()
+    assert "left out" not in found.gates[0].why
+
+
+def test_the_holdout_speaks_for_what_was_stopped_at_the_gates_too() -> None:
+    policy = replace(
+        POLICY, bands=(Band(Outcome.BLOCK, "score >= 0.4"),), holdout=Holdout(share=0.3, salt="0123456789abcdef")
+    )
+    truth, blind = [], []
+    for seed in range(8):
+        whole = rivals(seed, champion=1.0, challenger=1.3, policy=policy)
+        truth.append(difference(whole, policy, labels_of_stopped=True))
+        blind.append(difference(blinded(whole), policy))
+    assert np.mean([each[0] for each in blind]) == pytest.approx(np.mean([each[0] for each in truth]), abs=0.015)
+    assert np.mean([each[2] for each in blind]) == pytest.approx(np.mean([each[2] for each in truth]), abs=0.005)
+    found = judge(blinded(whole), challenger="rival", champion="m", card=card(), policy=policy, rounds=10)
+    assert f"{whole.held_out.sum()} held-out events speak for {(whole.outcome > 0).sum()}" in found.gates[0].why
+
+
+def test_the_gate_of_inputs_opens_only_for_what_it_looked_at() -> None:
+    whole = history()
+    spread = card()["baseline"]
+    texts = pa.array(["a", "b"] * (EVENTS // 2)).dictionary_encode()
+    nothing = baseline_of(np.full(5000, math.nan)).as_data() | {"count": 0}
+    for kept, said, told in (
+        ({"cause": whole.inputs["cause"]}, card(), "the values of steady were not kept"),
+        (whole.inputs, card(baseline={"cause": spread["cause"]}), "does not say how steady was spread"),
+        (whole.inputs, card(inputs=None), "does not say which inputs it reads"),
+        (whole.inputs, card(inputs=[]), "does not say which inputs it reads"),
+        ({**whole.inputs, "steady": texts}, card(), "steady is a text here"),
+        (whole.inputs, card(baseline={**spread, "steady": baseline_of(texts).as_data()}), "steady is a text here"),
+        (whole.inputs, card(baseline={**spread, "steady": nothing}), "the card knows of no value of steady"),
+        (whole.inputs, card(baseline={**spread, "steady": {"shares": 1}}), "not the baseline of an input"),
+    ):
+        found = judge(replace(whole, inputs=kept), challenger="better", champion="m", card=said)
+        gate = next(gate for gate in found.gates if gate.name == "stable inputs")
+        assert not gate.passed
+        assert told in gate.why
+
+
 def test_each_gate_closes() -> None:
     whole = history()
     moved = {**whole.inputs, "cause": np.asarray(whole.inputs["cause"]) + 1.5}
@@ -280,6 +399,11 @@ def test_without_a_champion_the_policy_with_it_has_to_beat_the_policy_without() 
         )
         assert passed(found)["worth it"] is worth
         assert found.champion == ""
+    whole = history(alone)
+    gaps = np.where(np.arange(EVENTS) % 50 == 0, math.nan, whole.scores["better"])
+    whole = replace(whole, scores={"better": gaps})
+    found = judge(whole, challenger="better", champion=None, card=card(), policy=alone, settings=settings)
+    assert next(gate for gate in found.gates if gate.name == "worth it").value > 0
 
 
 def test_only_events_after_the_training_count() -> None:

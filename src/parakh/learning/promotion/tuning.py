@@ -18,6 +18,7 @@ from parakh.decisions.definition import Band, Policy
 from parakh.decisions.policy import DEGRADED
 from parakh.errors import InputError
 from parakh.expressions.values import iso_time
+from parakh.learning.backtests.unblocked import weights_of
 from parakh.learning.history import History
 from parakh.learning.measures.costs import Costs
 from parakh.learning.measures.intervals import Interval, draws, interval_of
@@ -242,6 +243,8 @@ def _whole(history: History, policy: Policy, score: str, kept: list[int], *, lab
         held = history.bands[number]
         asked[held] = np.maximum(asked[held], policy.bands[number].outcome)
     values, degraded = history.scores[score], (history.flags & DEGRADED) != 0
+    asked_now = asked.copy()  # under the policy's own score; where another is unknown, the fallback asks elsewhere
+    asked_now[degraded] = np.maximum(asked_now[degraded], policy.fallback)
     if policy.score is not None:
         degraded &= ~np.isnan(history.score)  # by an enrichment; by the score that is asked about below
     degraded |= np.isnan(values)
@@ -249,26 +252,17 @@ def _whole(history: History, policy: Policy, score: str, kept: list[int], *, lab
     banded = np.full(size, -1, np.int8)
     for number, band in enumerate(policy.bands):
         banded[history.bands[number]] = np.maximum(banded[history.bands[number]], band.outcome)
-    own = asked if score == policy.score else _asked_now(asked, history, policy)
     decided = overriding >= 0
     weight = np.ones(size)
     if policy.holdout is not None and policy.holdout.share and not labels_of_stopped:
-        weight = np.where(history.held_out, 1 / policy.holdout.share, np.where(history.outcome > 0, 0.0, 1.0))
+        weight = weights_of(history, policy.holdout.share)
     events = Events(
         score=values, fraud=history.fraud, amount=history.amount, asked=np.where(decided, overriding, asked),
         decided=decided, weight=weight,
     )  # fmt: skip
-    now = replace(events, asked=np.where(decided, overriding, own)).outcomes(banded)
+    now = replace(events, asked=np.where(decided, overriding, asked_now)).outcomes(banded)
     assert np.array_equal(np.where(history.held_out, 0, now), history.outcome), "a policy that was misread"
     return _Whole(events, now)
-
-
-def _asked_now(asked: NDArray[np.int8], history: History, policy: Policy) -> NDArray[np.int8]:
-    """What is asked for under the policy's own score, where thresholds are chosen for another: its fallback differs."""
-    own = asked.copy()
-    degraded = (history.flags & DEGRADED) != 0
-    own[degraded] = np.maximum(own[degraded], policy.fallback)
-    return own
 
 
 def _parts(history: History, day: NDArray[np.int64], test_from_us: int | None) -> tuple[_Part, _Part, int]:
