@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zoneinfo
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from parakh.decisions.definition import DAY_US, HOUR_US
 from parakh.errors import InputError
+from parakh.expressions.zones import Zone
 from parakh.learning.changes.anomalies import Anomaly, _benjamini_hochberg, _count_chance, anomalies
-from parakh.learning.changes.tallies import DAY_US, HOUR_US, Tallies, summed
+from parakh.learning.changes.tallies import Tallies, summed
 
 SEGMENTS = 8
 MONDAY_US = 4 * DAY_US  # 1970-01-05
@@ -188,6 +192,66 @@ def test_days_are_those_of_the_zone() -> None:
     assert told.starts_us.tolist() == [MONDAY_US - DAY_US - 11 * HOUR_US // 2, MONDAY_US - 11 * HOUR_US // 2,
                                        MONDAY_US + DAY_US - 11 * HOUR_US // 2]  # fmt: skip
     assert told.amounts.sum() == 0
+
+
+def of_berlin(monday: str, weeks: int, every_us: int, *, an_hour: float = 200.0) -> Tallies:
+    """Weeks of a stream with a day and a week of its own in local time, from a Monday in Berlin on."""
+    rng = np.random.default_rng(3)
+    berlin = zoneinfo.ZoneInfo("Europe/Berlin")
+    began = int(datetime.fromisoformat(monday).replace(tzinfo=berlin).timestamp())
+    hours = began * 1_000_000 + np.arange(weeks * 168) * HOUR_US
+    local = (hours + Zone("Europe/Berlin").offset_us(hours)) // HOUR_US
+    counts = rng.poisson(an_hour * (1 + 0.7 * np.sin(2 * np.pi * (local % 24 - 8) / 24)))
+    time_us = np.repeat(hours, counts) + rng.integers(0, HOUR_US, counts.sum())
+    n = time_us.size
+    return summed(
+        event_type="payment", currency="EUR", every_us=every_us, zone="Europe/Berlin", segments=(("", "all events"),),
+        of_event=[np.zeros(n, np.int64)], time_us=time_us, stopped=np.zeros(n, np.bool_), amount=np.full(n, np.nan),
+        key=rng.integers(0, 10**9, n),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("monday", "changed", "hours"), [("2025-09-22", "2025-10-26", 25), ("2025-02-24", "2025-03-30", 23)]
+)
+def test_where_clocks_change_nothing_is_unusual(monday: str, changed: str, hours: int) -> None:
+    told = of_berlin(monday, 7, HOUR_US)
+    assert (np.diff(told.starts_us) == HOUR_US).all()
+    assert (told.events[0] > 0).all()
+    sunday = [index for index, at in enumerate(told.starts_us.tolist()) if local_day(at) == changed]
+    slots = [slot for slot in range(144, 168) if slot != 146]
+    assert told.slot[sunday].tolist() == (sorted([*slots, 146, 146]) if hours == 25 else slots)
+    assert anomalies(told) == []
+    days = of_berlin(monday, 7, DAY_US, an_hour=2_000)
+    (place,) = (index for index, at in enumerate(days.starts_us.tolist()) if local_day(at) == changed)
+    assert days.lengths[place] * 24 == pytest.approx(hours)
+    assert np.delete(days.lengths, place) == pytest.approx(1.0)
+    assert days.slot[place] == 6
+    assert anomalies(days) == []
+
+
+def local_day(at_us: int) -> str:
+    return f"{datetime.fromtimestamp(at_us / 1e6, UTC).astimezone(zoneinfo.ZoneInfo('Europe/Berlin')):%Y-%m-%d}"
+
+
+def test_hours_are_whole_ones_of_the_zone() -> None:
+    at = MONDAY_US + np.arange(5) * HOUR_US
+    told = summed(
+        event_type="payment", currency="INR", every_us=HOUR_US, zone="Asia/Kolkata", segments=(("", "all events"),),
+        of_event=[np.zeros(5, np.int64)], time_us=at, stopped=np.zeros(5, np.bool_), amount=np.full(5, np.nan),
+    )  # fmt: skip
+    assert told.starts_us[0] == MONDAY_US - HOUR_US // 2
+    assert told.slot.tolist() == [5, 6, 7, 8, 9]
+
+
+def test_too_many_counts_are_refused_before_they_are_made() -> None:
+    at = np.array([0, 3 * 365 * DAY_US])
+    with pytest.raises(InputError, match=r"1,001 segments in 26,281 hours are more than .* \(hint: days instead, a"):
+        summed(
+            event_type="payment", currency="EUR", every_us=HOUR_US, zone="UTC",
+            segments=tuple(("country", str(number)) for number in range(1_001)), of_event=[np.zeros(2, np.int64)],
+            time_us=at, stopped=np.zeros(2, np.bool_), amount=np.full(2, np.nan),
+        )  # fmt: skip
 
 
 def test_chances_are_those_of_the_negative_binomial() -> None:

@@ -66,6 +66,7 @@ def command(
     Each span is judged by what came before it alone: the same hour of the week in earlier weeks, and how much the
     segment scatters. The first two weeks are history; the last span, which may not be over, is not judged.
     """
+    from parakh.decisions.definition import DAY_US, HOUR_US
     from parakh.learning.settings import read_learning
 
     errors = Console.stderr()
@@ -74,7 +75,7 @@ def command(
     past = given_past(loaded, events, labels, label_delay, data, known_after_us=delay)
     warming = warm_kernels(errors)
     from parakh.learning.changes.anomalies import anomalies
-    from parakh.learning.changes.tallies import DAY_US, HOUR_US, tally
+    from parakh.learning.changes.tallies import tally
 
     await_kernels(warming, errors)
     with Bar(errors, "replaying") as bar:
@@ -144,7 +145,7 @@ def _local(at_us: int, zone: str, tallies: Tallies) -> str:
     import datetime
     import zoneinfo
 
-    from parakh.learning.changes.tallies import DAY_US
+    from parakh.decisions.definition import DAY_US
 
     at = datetime.datetime.fromtimestamp(at_us / 1e6, datetime.UTC).astimezone(zoneinfo.ZoneInfo(zone))
     return f"{at:%Y-%m-%d}" if tallies.every_us == DAY_US else f"{at:%Y-%m-%d %H:%M}"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parakh.decisions.definition import DAY_US
 from parakh.errors import InputError
 from parakh.expressions.values import iso_time
 from parakh.learning.changes.tallies import Tallies
@@ -82,7 +83,7 @@ def anomalies(tallies: Tallies, *, rate: float = 0.05) -> list[Anomaly]:
     spans = tallies.starts_us.size
     if spans <= warm + 1:
         raise InputError(
-            f"{spans * tallies.every_us / 86_400_000_000:.3g} days of events are too few: the first "
+            f"{spans * tallies.every_us / DAY_US:.3g} days of events are too few: the first "
             f"{7 * _WARM_WEEKS} are the history by which the others are judged"
         )
     judged = {
@@ -120,26 +121,29 @@ def _counts(seen: Floats, tallies: Tallies) -> _Judged:
     total, exposure = np.zeros(segments), 0.0
     usual, shape = np.zeros(seen.shape), np.ones(seen.shape)
     scatter = _Scatter(segments)
+    lengths = tallies.lengths
     for span in range(spans):
-        slot = int(tallies.slot[span])
+        slot, length = int(tallies.slot[span]), float(lengths[span])
         rhythm = _rhythm(sums, weights)
         level = (total + 0.5) / max(exposure, 1.0)
         prior_mean = level * rhythm[slot]
         prior = 1 / (_OWN_RHYTHM**2 + 1 / (total + 0.5))
         known = prior + sums[:, slot]
-        mean = known / (prior / prior_mean + weights[slot])
+        mean = length * known / (prior / prior_mean + weights[slot])
         usual[:, span] = mean
-        spread = 1 / known + scatter.excess()
+        # Of a day that is an hour longer or shorter: the hour is one of the night, and few or many come in it.
+        unsure = 1 / known + (length - 1) ** 2
+        spread = unsure + scatter.excess()
         shape[:, span] = 1 / spread
         deviation = np.sqrt(mean + mean * mean * spread)
         counted = first[:, span] if span < warm else np.minimum(seen[:, span], mean + _CUT * deviation)
         if span >= warm - width:
-            scatter.add(counted, mean, mean * mean / known)
+            scatter.add(counted, mean, mean * mean * unsure)
         sums[:, slot] = sums[:, slot] * _FORGET + counted
-        weights[slot] = weights[slot] * _FORGET + 1
+        weights[slot] = weights[slot] * _FORGET + length
         fade = _FORGET ** (1 / width)
         total = total * fade + counted
-        exposure = exposure * fade + rhythm[slot]
+        exposure = exposure * fade + length * rhythm[slot]
     return _Judged(seen, usual, _count_chance(seen, usual, shape))
 
 

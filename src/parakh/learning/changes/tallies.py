@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parakh.decisions.decisions import Decisions
-from parakh.decisions.definition import ProjectLike
+from parakh.decisions.definition import DAY_US, HOUR_US, ProjectLike
 from parakh.decisions.plan import TypePlan
 from parakh.decisions.replay import Progress
 from parakh.errors import InputError
 from parakh.events.definition import amount_field
-from parakh.events.merge import LogBatch
+from parakh.events.ids import NEW
+from parakh.events.merge import LABEL, LogBatch
 from parakh.expressions.hints import closest
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD, Kind, Type
@@ -23,19 +24,20 @@ from parakh.learning.columns import inputs_of
 from parakh.learning.past import Past
 from parakh.rules.definition import Outcome
 
-__all__ = ["DAY_US", "HOUR_US", "Tallies", "summed", "tally"]
+__all__ = ["Tallies", "summed", "tally"]
 
-HOUR_US = 3_600_000_000
-DAY_US = 24 * HOUR_US
 MOST_SEGMENTS = 2_000
 """Of one field; those with the most events."""
+MOST_COUNTS = 10_000_000
+"""Segments times spans: some fifteen arrays of that size are held at once, 80 MB each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tallies:
     """Counts by segment (rows) and span of time (columns, one hour or day each, none left out).
 
-    `segments` are (field, value); `starts_us` us UTC; `slot` the hour of the week, or its day, in the project's zone.
+    `segments` are (field, value); `starts_us` us UTC; `slot` the hour of the week, or its day, in the project's zone:
+    where clocks change an hour of the week comes twice or not at all, and a day is longer or shorter.
     `amounts`, `logs` and `squares` are of the amounts above zero: how many, the sum of their logarithms and of the
     squares of these. `distinct` counts different values of a field, where one was asked for. `left_out` are values
     beyond the most frequent.
@@ -61,6 +63,11 @@ class Tallies:
         """How many slots a week has."""
         return 7 * DAY_US // self.every_us
 
+    @property
+    def lengths(self) -> NDArray[np.float64]:
+        """How long each span is, in hours or days: all 1 but days on which clocks change."""
+        return np.append(np.diff(self.starts_us) / self.every_us, 1.0)
+
 
 def tally(
     project: ProjectLike,
@@ -76,8 +83,8 @@ def tally(
 ) -> Tallies:
     """Replay the past and count the events of one type: all together, and by each value of the fields `by`.
 
-    Raises InputError where there is no such type or field, a field is personal or has no values to tell apart, or no
-    event is in [from_us, to_us).
+    Of a type that is not decided none is stopped. Raises InputError where there is no such type or field, a field is
+    personal or has no values to tell apart, no event is in [from_us, to_us), or there would be too many counts.
     """
     replaying = past.replay(project)
     plan = _type(replaying.engine.plan.by_name, past.event_types, event_type)
@@ -87,30 +94,38 @@ def tally(
         near = closest(distinct, list(layout.columns))
         raise InputError(f"there is no field {distinct!r} to count the values of{f'; {near}' if near else ''}")
     amount = amount_field(plan.event)
-    names = [*by, *([distinct] if distinct else []), *([amount] if amount else [])]
+    names = [*by, *([distinct] if distinct else []), *([amount] if amount else []), plan.event.time]
     slots = np.array([layout[name].slot for name in names], np.int64)
     words, times, outcomes = list[NDArray[np.int64]](), list[NDArray[np.int64]](), list[NDArray[np.int8]]()
 
+    def keep(rows: NDArray[np.int64], outcome: NDArray[np.int8]) -> None:
+        held = replaying.engine.words[slots[:, None], rows]
+        inside = np.ones(rows.size, np.bool_)
+        if from_us is not None:
+            inside &= held[-1] >= from_us
+        if to_us is not None:
+            inside &= held[-1] < to_us
+        words.append(held[:-1, inside])
+        times.append(held[-1, inside])
+        outcomes.append(outcome[inside])
+
     def take(batch: LogBatch, decisions: Decisions) -> None:
+        if not plan.decided:
+            events = np.flatnonzero(batch.kinds != LABEL)
+            mine = events[(batch.kinds[events] == plan.index) & (decisions.statuses == NEW)]
+            keep(batch.rows[mine].astype(np.int64), np.full(mine.size, Outcome.ALLOW, np.int8))
         for part in decisions.parts:
             if part.schema.event_type == plan.event.name:
-                words.append(replaying.engine.words[slots[:, None], part.rows])
-                times.append(part.event_time_us)
-                outcomes.append(part.judgement.outcome)
+                keep(part.rows, part.judgement.outcome)
 
     replaying.run(None if on_progress is None else (lambda _, progress: on_progress(progress)), on_entries=take)
     time_us = np.concatenate(times) if times else np.empty(0, np.int64)
-    inside = np.ones(time_us.size, np.bool_)
-    if from_us is not None:
-        inside &= time_us >= from_us
-    if to_us is not None:
-        inside &= time_us < to_us
-    if not inside.any():
+    if not time_us.size:
         raise InputError(f"no event of {plan.event.name} in what was given")
-    columns = np.concatenate(words, axis=1)[:, inside]
+    columns = np.concatenate(words, axis=1)
     money = None if amount is None else layout[amount].type
     segments: list[tuple[str, str]] = [("", "all events")]
-    of_event = [np.zeros(int(inside.sum()), np.int64)]
+    of_event = [np.zeros(time_us.size, np.int64)]
     left_out = 0
     for number, (name, type) in enumerate(fields):
         values, code, more = _values(columns[number], type, replaying.engine.strings)
@@ -124,8 +139,8 @@ def tally(
         zone=project.definitions.settings.time_zone,
         segments=tuple(segments),
         of_event=of_event,
-        time_us=time_us[inside],
-        stopped=np.concatenate(outcomes)[inside] != Outcome.ALLOW,
+        time_us=time_us,
+        stopped=np.concatenate(outcomes) != Outcome.ALLOW,
         amount=np.full(of_event[0].size, np.nan)
         if money is None
         else np.where(columns[-1] == NULL_WORD, np.nan, columns[-1] / 10.0**money.digits),
@@ -150,21 +165,40 @@ def summed(
     distinct_of: str = "",
     left_out: int = 0,
 ) -> Tallies:
-    """Tallies of events in arrays; each of `of_event` gives an event's segment by one field, -1 where it has none."""
-    local = (time_us + Zone(zone).offset_us(time_us)) // every_us
-    first = int(local.min())
-    place, spans = local - first, int(local.max()) - first + 1
-    numbers = np.arange(spans) + first
+    """Tallies of events in arrays; each of `of_event` gives an event's segment by one field, -1 where it has none.
+
+    Days are those of the zone, as long as they are. Hours follow one another by UTC, from a whole hour of the zone on,
+    so that each is an hour long where clocks change. Raises InputError where there would be too many counts.
+    """
+    there = Zone(zone)
+    ahead_us = there.offset_us(time_us)
+    if every_us < DAY_US:
+        ahead_us = there.offset_us(time_us[:1]) % HOUR_US
+    number = (time_us + ahead_us) // every_us
+    first = int(number.min())
+    place, spans = number - first, int(number.max()) - first + 1
     shape = len(segments), spans
+    if shape[0] * shape[1] > MOST_COUNTS:
+        span, less = ("days", "") if every_us == DAY_US else ("hours", "days instead, ")
+        raise InputError(
+            f"{shape[0]:,} segments in {spans:,} {span} are more than the {MOST_COUNTS:,} counts that are held at once "
+            f"(hint: {less}a shorter time, or a field with fewer values)"
+        )
+    numbers = np.arange(spans) + first
+    if every_us == DAY_US:
+        starts_us, local = there.from_local(numbers * DAY_US), numbers
+    else:
+        starts_us = numbers * every_us - ahead_us
+        local = (starts_us + there.offset_us(starts_us)) // every_us
     logs = np.log(np.where(amount > 0, amount, 1.0))
     priced = amount > 0
 
     def counted(weights: NDArray[np.generic] | None = None) -> NDArray[np.float64]:
         total = np.zeros(shape[0] * shape[1])
         for segment in of_event:
-            there = segment >= 0
-            at = segment[there] * spans + place[there]
-            total += np.bincount(at, None if weights is None else weights[there], minlength=total.size)
+            some = segment >= 0
+            at = segment[some] * spans + place[some]
+            total += np.bincount(at, None if weights is None else weights[some], minlength=total.size)
         return total.reshape(shape)
 
     distinct = None
@@ -172,8 +206,8 @@ def summed(
         different = np.zeros(shape[0] * shape[1], np.int64)
         keys, coded = np.unique(key, return_inverse=True)
         for segment in of_event:
-            there = (segment >= 0) & (key != NULL_WORD)
-            pairs = np.unique((segment[there] * spans + place[there]) * keys.size + coded[there])
+            some = (segment >= 0) & (key != NULL_WORD)
+            pairs = np.unique((segment[some] * spans + place[some]) * keys.size + coded[some])
             different += np.bincount(pairs // keys.size, minlength=different.size)
         distinct = different.reshape(shape)
     week = 7 * DAY_US // every_us
@@ -182,8 +216,8 @@ def summed(
         currency=currency,
         every_us=every_us,
         segments=segments,
-        starts_us=Zone(zone).from_local(numbers * every_us),
-        slot=(numbers + 3 * DAY_US // every_us) % week,  # 1970 began on a Thursday
+        starts_us=starts_us,
+        slot=(local + 3 * DAY_US // every_us) % week,  # 1970 began on a Thursday
         events=counted().astype(np.int64),
         stopped=counted(stopped).astype(np.int64),
         amounts=counted(priced).astype(np.int64),
@@ -196,16 +230,16 @@ def summed(
 
 
 def _type(plans: dict[str, TypePlan], given: Sequence[str], name: str | None) -> TypePlan:
-    decided = [item for item in given if plans[item].decided]
+    """The type that is asked for: the only one given, or the only one of them that is decided, unless said."""
     if name is None:
-        if len(decided) != 1:
-            raise InputError(f"which event type? One of {', '.join(decided) or 'none'} (hint: --for TYPE)")
-        return plans[decided[0]]
+        decided = [item for item in given if plans[item].decided]
+        choice = given if len(given) == 1 else decided
+        if len(choice) != 1:
+            raise InputError(f"which event type? One of {', '.join(given) or 'none'} (hint: --for TYPE)")
+        return plans[choice[0]]
     if name not in plans:
         near = closest(name, list(plans))
         raise InputError(f"there is no event type {name!r}{f'; {near}' if near else ''}")
-    if not plans[name].decided:
-        raise InputError(f"the project has neither a policy nor rules for {name}: nothing is decided on it")
     return plans[name]
 
 
