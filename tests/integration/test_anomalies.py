@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from integration.service_process import ServiceProcess, payment, shop
 from parakh.cli.main import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,3 +78,34 @@ def test_wrong_use_is_told_in_words(payments: Path, capsys: pytest.CaptureFixtur
         code, _, err = told(capsys, *arguments)
         assert code == 2, err
         assert said.lower() in err.replace("\n", " ").lower()
+
+
+def logins(path: Path) -> Path:
+    """Four weeks of logins, one in half an hour; on the 25th day 400 more. Some come twice, one cannot be read."""
+    rng = np.random.default_rng(5)
+    seconds = np.sort(np.concatenate([rng.integers(0, 28 * 86_400, 1_344), 24 * 86_400 + rng.integers(0, 86_400, 400)]))
+    times = (np.datetime64("2025-03-03") + seconds.astype("timedelta64[s]")).tolist()
+    lines = [
+        json.dumps({"login_id": f"l{number}", "at": f"{at:%Y-%m-%dT%H:%M:%S}Z", "card": f"c{number % 50}"})
+        for number, at in enumerate(times)
+    ]
+    path.write_text("\n".join([*lines, *lines[-10:], '{"login_id": "odd", "at": "never"}']) + "\n")
+    return path
+
+
+def test_a_type_on_which_nothing_is_decided_is_counted_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project, file, data = shop(tmp_path / "shop"), logins(tmp_path / "login.ndjson"), tmp_path / "data"
+    with ServiceProcess(project, data) as service:
+        assert service.post("/v1/decisions/login:batch", file.read_bytes()).status_code == 200
+        assert service.post("/v1/decisions/payment", payment(1)).status_code == 200
+    capsys.readouterr()
+    for past in (("--events", f"login={file}"), ("--data", data, "--for", "login")):
+        assert run(["anomalies", str(project), *map(str, past), "--distinct", "card"]) == 0
+        assert "1,744 logins of 28 days" in capsys.readouterr().out
+        assert run(["anomalies", str(project), *map(str, past), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["event_type"] == "login"
+        assert [(item["measure"], item["from"][:10]) for item in found["anomalies"]] == [("events", "2025-03-27")]
+        assert 420 < found["anomalies"][0]["observed"] < 480
+    assert run(["anomalies", str(project), "--data", str(data)]) == 2  # the one type that is decided
+    assert "days of events are too few" in capsys.readouterr().err
