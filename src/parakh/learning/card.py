@@ -23,6 +23,7 @@ from parakh.errors import InputError
 from parakh.expressions.values import iso_time
 from parakh.learning.columns import set_name
 from parakh.learning.dataset import Dataset
+from parakh.project.writing import write_whole
 
 __all__ = ["FILES", "expect_room", "write_dataset"]
 
@@ -51,19 +52,18 @@ def write_dataset(dataset: Dataset, project: ProjectLike, out: Path) -> dict[str
     """
     expect_room(out)
     out.mkdir(parents=True, exist_ok=True)
-    partial = [out / f"{name}.partial" for name in FILES]
+    partial = out / f"{FILES[0]}.partial"
     try:
         texts = [item.name for item in dataset.table.schema if pa.types.is_dictionary(item.type)]
-        pq.write_table(dataset.table, partial[0], compression="zstd", row_group_size=_ROW_GROUP, use_dictionary=texts)
-        card = _card(dataset, project, partial[0])
-        partial[1].write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial[2].write_text(_page(card), encoding="utf-8")
-        for path, name in zip(partial, FILES, strict=True):
-            os.replace(path, out / name)
+        pq.write_table(dataset.table, partial, compression="zstd", row_group_size=_ROW_GROUP, use_dictionary=texts)
+        card = _card(dataset, project, partial)
+        os.replace(partial, out / FILES[0])
     finally:
-        for path in partial:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+    texts_of = (json.dumps(card, indent=2, ensure_ascii=False) + "\n", _page(card))
+    for name, text in zip(FILES[1:], texts_of, strict=True):
+        write_whole(out / name, text.encode())
     return card
 
 

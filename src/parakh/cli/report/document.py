@@ -9,6 +9,7 @@ from pathlib import Path
 
 from parakh.cli.report.data import Figure
 from parakh.cli.report.html import Markup, element
+from parakh.project.writing import write_whole
 
 __all__ = ["Section", "document", "headline", "write_page"]
 
@@ -68,9 +69,7 @@ def document(
 
 def write_page(path: Path, text: str) -> None:
     """Write a page; an old one is replaced at once, never half."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, text.encode())
 
 
 def headline(figures: Sequence[Figure]) -> Markup:

@@ -6,7 +6,6 @@ Counts labels as they were known by the history's cut-off, and tells right from 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,9 +24,10 @@ from parakh.learning.history import History
 from parakh.learning.measures.costs import Costs
 from parakh.learning.measures.metrics import average_precision, roc_auc
 from parakh.learning.measures.segments import local_days, segments_of, weeks_of
+from parakh.learning.plain import plain
 from parakh.rules.definition import Outcome
 
-__all__ = ["BackTest", "Load", "ModelRecord", "as_json", "backtest"]
+__all__ = ["BackTest", "Load", "ModelRecord", "backtest"]
 
 _DAY_US = 86_400_000_000
 
@@ -104,7 +104,7 @@ class BackTest:
         data = {item: getattr(self, item) for item in ("event_type", "label", "project_hash", "currency", "unlabelled")}
         shares = self.jaccard()
         pairs = [(a, b) for a, b in zip(*np.nonzero(np.triu(self.overlap, 1)), strict=True)]
-        return as_json(
+        return plain(
             data
             | {
                 "from": iso_time(self.first_us),
@@ -138,19 +138,6 @@ class BackTest:
                 "examples": {name: [item.as_data() for item in found] for name, found in self.examples.items()},
             }
         )
-
-
-def as_json(value: Any) -> Any:
-    """Plain data with null for what is not a number.
-
-    >>> as_json({"recall": float("nan"), "of": (1, 2.5)})
-    {'recall': None, 'of': [1, 2.5]}
-    """
-    if isinstance(value, Mapping):
-        return {key: as_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_json(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def backtest(

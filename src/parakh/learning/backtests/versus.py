@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from parakh.decisions.definition import Policy
 from parakh.errors import InputError
-from parakh.learning.backtests.backtest import Load, as_json, cost_of, load_of
+from parakh.learning.backtests.backtest import Load, cost_of, load_of
 from parakh.learning.backtests.examples import Example, largest
 from parakh.learning.backtests.figures import Figures, Sums, figures_by, sums_by
 from parakh.learning.backtests.unblocked import Estimate, asked_for, weights_of
@@ -20,6 +20,7 @@ from parakh.learning.history import History
 from parakh.learning.measures.costs import Costs
 from parakh.learning.measures.intervals import Interval, draws, interval_of
 from parakh.learning.measures.segments import local_days, weeks_of
+from parakh.learning.plain import plain
 from parakh.rules.definition import Outcome
 
 __all__ = ["Change", "Moved", "compare", "moves", "people_changed"]
@@ -85,7 +86,7 @@ class Change:
             data[name] = [item.as_data() for item in getattr(self, name)]
         data["moved"] = [{"before": item.before, "after": item.after} | asdict(item.sums) for item in self.moved]
         data["examples"] = {name: [item.as_data() for item in found] for name, found in self.examples.items()}
-        found: dict[str, Any] = as_json(data | {"changed": self.changed})
+        found: dict[str, Any] = plain(data | {"changed": self.changed})
         return found
 
 

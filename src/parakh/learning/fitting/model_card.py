@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,9 @@ from parakh.learning.fitting.training import FILES, Kind, Learned, Trained
 from parakh.learning.measures.costs import Costs
 from parakh.learning.measures.evaluation import Evaluation, evaluate
 from parakh.learning.measures.intervals import Paired, paired
+from parakh.learning.plain import plain
 from parakh.models.scorer import Scorer
+from parakh.project.writing import write_whole
 
 __all__ = ["CARD_FILES", "Carded", "expect_room", "make_card", "write_model"]
 
@@ -137,7 +138,7 @@ def make_card(
             **{name: version(name) for name in ("numpy", "lightgbm", "scikit-learn", "optuna")},
         },
     }  # fmt: skip
-    return Carded(card=_plain(card), validation=validation, test=test, against=against, against_test=against_test)
+    return Carded(card=plain(card), validation=validation, test=test, against=against, against_test=against_test)
 
 
 def expect_room(out: Path) -> None:
@@ -167,9 +168,7 @@ def write_model(trained: Trained, carded: Carded, out: Path) -> None:
         "card.json": (json.dumps(carded.card, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
     }
     for name, content in written.items():
-        partial = out / f"{name}.partial"
-        partial.write_bytes(content)
-        os.replace(partial, out / name)
+        write_whole(out / name, content)
 
 
 def _against(rows: Samples, first: NDArray[np.float64], second: NDArray[np.float64], seed: int, rounds: int) -> Paired:
@@ -288,14 +287,3 @@ def _drifting(trained: Trained, baseline: Mapping[str, Baseline]) -> list[str]:
 
 def _name(learned: Learned) -> str:
     return "boosted trees" if learned.kind == "lightgbm" else "logistic regression"
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON takes it: NaN and infinities are null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value

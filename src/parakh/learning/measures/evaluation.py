@@ -19,6 +19,7 @@ from parakh.learning.measures.evaluated import Events
 from parakh.learning.measures.intervals import draws
 from parakh.learning.measures.scored import Measured, Scored
 from parakh.learning.measures.segments import DAY_US, segments_of, weeks_of
+from parakh.learning.plain import plain
 
 __all__ = ["METRICS", "Evaluation", "Measured", "Part", "evaluate"]
 
@@ -77,17 +78,17 @@ class Evaluation:
 
     def as_data(self) -> dict[str, Any]:
         """As JSON takes it: what is not a finite number is null."""
-        plain = {name: getattr(self, name) for name in ("events", "frauds", "unscored", "days", "capacity", "rounds")}
-        return plain | {
+        counts = {name: getattr(self, name) for name in ("events", "frauds", "unscored", "days", "capacity", "rounds")}
+        return counts | {
             "seed": self.seed,
             "drawn": self.drawn,
             "metrics": _measured_data(self.metrics),
-            "threshold": _finite(self.threshold),
-            "allowed_loss": _finite(self.allowed_loss),
+            "threshold": plain(self.threshold),
+            "allowed_loss": plain(self.allowed_loss),
             "by_segment": {name: [_part_data(part) for part in parts] for name, parts in self.by_segment.items()},
             "over_time": [_part_data(part) for part in self.over_time],
             "curves": {
-                name: {column: [_finite(value) for value in values] for column, values in curve.items()}
+                name: {column: [plain(value) for value in values] for column, values in curve.items()}
                 for name, curve in self.curves.items()
             },
             "notes": list(self.notes),
@@ -298,7 +299,7 @@ def _nothing(events: Events, capacity: float, rounds: int, seed: int) -> Evaluat
 
 def _measured_data(metrics: dict[str, Measured]) -> dict[str, dict[str, float | None]]:
     return {
-        name: {"value": _finite(item.value), "low": _finite(item.low), "high": _finite(item.high)}
+        name: {"value": plain(item.value), "low": plain(item.low), "high": plain(item.high)}
         for name, item in metrics.items()
     }
 
@@ -307,7 +308,3 @@ def _part_data(part: Part) -> dict[str, Any]:
     counts: dict[str, Any] = {"name": part.name, "events": part.events, "frauds": part.frauds}
     started = {} if part.from_us is None else {"from_us": part.from_us}
     return counts | started | {"metrics": _measured_data(part.metrics)}
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
