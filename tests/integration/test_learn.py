@@ -6,10 +6,12 @@ import json
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from parakh.cli.main import FOUND_PROBLEMS, OK, WRONG_USE, run
+from parakh.learning.promotion import tuning
 from parakh.learning.promotion.registry import CHAMPION, RETIRED, SHADOW, Registry
 from parakh.project.project import Project
 
@@ -146,6 +148,39 @@ def test_the_loop_promotes_by_itself_where_the_project_allows_and_is_never_worse
         if done["champion"] != before.number:
             assert metric[seed][f"payment_fraud_v{item['version']}"] > metric[seed]["payment_fraud"]
         assert item["gates"]["passed"] == (item["became"] == "promoted"), f"seed {seed}: {metric}"
+
+
+def test_gates_want_events_after_the_training_and_bands_a_file_as_it_was_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, past = shop(tmp_path / "shop"), stream(tmp_path / "past", seed=1)
+    learn(project, past, capsys)
+    ask = ["promote", str(project), "payment_fraud", "1", "--request", *past, "--by", "asha"]
+    assert run([*ask, "--since", "2026-01-03"]) == WRONG_USE
+    assert "is not later than what was learned from, which ended at 2026-01-" in capsys.readouterr().err
+    card = project / "models" / "payment_fraud" / "v1" / "card.json"
+    said = card.read_text()
+    card.write_text(json.dumps({key: value for key, value in json.loads(said).items() if key != "dataset"}))
+    run([*ask, "--since", "2026-01-03"])
+    assert "no card says when version 1 learned" in capsys.readouterr().err
+    card.write_text(said)
+
+    assert run(["promote", str(project), "payment_fraud", "1", "--approve", "--by", "ravi"]) == OK
+    file = project / "policies" / "payment.yaml"
+    found = tuning.tune
+
+    def meanwhile(*args: Any, **more: Any) -> tuning.Tuning:
+        file.write_text("policy: payment\nfor: payment\nfallback: block\n")
+        return found(*args, **more)
+
+    tune = ["tune", str(project), *past, "--model", "payment_fraud", "--write"]
+    with monkeypatch.context() as patched:
+        patched.setattr(tuning, "tune", meanwhile)
+        assert run(tune) == WRONG_USE
+    assert "policies/payment.yaml was changed while thresholds were chosen" in capsys.readouterr().err
+    assert file.read_text() == "policy: payment\nfor: payment\nfallback: block\n"
+    assert run(tune) == OK
+    assert file.read_text().startswith("policy: payment\nfor: payment\nscore: payment_fraud\nbands:\n")
 
 
 def test_what_cannot_be_learned_from_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parakh.cli.console import Console, bold, clean, dim, green, red
+from parakh.cli.console import Console, bold, clean, dim, green, red, yellow
 from parakh.cli.loading import await_kernels, given_past, load_project, warm_kernels
 from parakh.cli.options import MOMENT, past_options
 from parakh.cli.progress import Bar
@@ -149,7 +149,12 @@ def _gates(
     labels_of_stopped: bool,
     errors: Console,
 ) -> Gates:
-    """Replay the past, in which challenger and champion both score, and judge by what came after their training."""
+    """Replay the past, in which challenger and champion both score, and judge by what came after their training.
+
+    Raises InputError where `since` is not after it.
+    """
+    from parakh.errors import InputError
+    from parakh.expressions.values import iso_time
     from parakh.learning.settings import read_learning
 
     assert project.root is not None
@@ -161,7 +166,19 @@ def _gates(
     card: Mapping[str, Any] = registry.card(number) or {}
     champion = registry.champion
     before = registry.card(champion.number) if champion is not None else None
-    learned = [until for each in (card, before or {}) if (until := learned_until_us(each)) is not None]
+    cards = {number: card} if champion is None else {number: card, champion.number: before or {}}
+    learned = {version: learned_until_us(each) for version, each in cards.items()}
+    ended = max((until for until in learned.values() if until is not None), default=None)
+    if since is not None and ended is not None and since <= ended:
+        raise InputError(
+            f"--since {iso_time(since)} is not later than what was learned from, which ended at {iso_time(ended)}: "
+            "a model knows the answers there (hint: leave --since out)"
+        )
+    for version in sorted(version for version, until in learned.items() if until is None):
+        errors.print(
+            f"{yellow('note')}  no card says when version {version} learned: "
+            "it may know the events that it is judged on"
+        )
     await_kernels(warming, errors)
     with Bar(errors, "replaying") as bar:
         history = make_history(
@@ -180,7 +197,7 @@ def _gates(
         card=card,
         policy=project.definitions.policy(registry.event_type),
         settings=settings,
-        from_us=since if since is not None else max(learned) + 1 if learned else None,
+        from_us=since if since is not None or ended is None else ended + 1,
         zone=project.definitions.settings.time_zone,
         labels_of_stopped=labels_of_stopped,
     )

@@ -159,6 +159,7 @@ def command(
         from parakh.project.edit import proposed, replace_files
 
         proposed(loaded, {file: after})
+        _expect_unchanged(project, file, before)
         replace_files(project, {file: after})
     if as_json:
         said = {**found.as_data(), "file": file, "diff": "".join(_diff(file, before, after)), "written": written}
@@ -178,6 +179,17 @@ def command(
     return 0
 
 
+def _expect_unchanged(project: Path, file: str, before: bytes) -> None:
+    """Raise InputError where the file is not as it was when the replay began, minutes ago: its edits would be lost."""
+    from parakh.errors import InputError
+
+    path = project / file
+    if (path.read_bytes() if path.exists() else b"") != before:
+        raise InputError(
+            f"{clean(file)} was changed while thresholds were chosen: nothing is written to it (hint: run this again)"
+        )
+
+
 def policy_edit(project: Project, policy: Policy, found: Tuning) -> tuple[str, bytes, bytes]:
     """The policy's file, what it holds, and what it would hold with the bands that were chosen."""
     from parakh.learning.promotion.tuning import bands_with
@@ -187,8 +199,9 @@ def policy_edit(project: Project, policy: Policy, found: Tuning) -> tuple[str, b
     file = defined_in(project, "policy", policy.name) if policy.name else None
     if file is None:
         file, name = f"policies/{found.event_type}.yaml", found.event_type
-        before = b""
-        after = f"policy: {name}\nfor: {name}\n".encode()
+        before = project.contents().get(file, b"")
+        apart = b"" if not before else b"---\n" if before.endswith(b"\n") else b"\n---\n"
+        after = before + apart + f"policy: {name}\nfor: {name}\n".encode()
     else:
         name, before = policy.name, project.contents()[file]
         after = before
