@@ -96,9 +96,9 @@ def given_past(
             "where do the events come from? Name their files (--events) or a service's data (--data)"
         )
     sources = tuple(named_sources(project, events))
-    expect_label_columns(project, sources, label_delay)
-    if labels is None and label_delay is None:
-        label_delay = known_after_us
+    if labels is None:
+        expect_label_columns(project, sources, label_delay)
+        label_delay = known_after_us if label_delay is None else label_delay
     return Files(sources=sources, labels=labels, label_delay_us=label_delay, quarantine=quarantine)
 
 
