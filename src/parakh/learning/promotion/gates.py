@@ -33,6 +33,9 @@ from parakh.rules.definition import STOPPING, Outcome
 
 __all__ = ["Gate", "Gates", "judge", "learned_until_us"]
 
+_FEW_STOPPED = 30
+"""Stopped events of one outcome, below which they alone do not show whether labels come of them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
@@ -168,14 +171,14 @@ def _seen(
     unseen = _unseen(part)
     out, why = unseen.copy(), ""
     if unseen.any():
-        why = f"; {int(unseen.sum()):,} events that were stopped are left out, as labels do not come of them"
+        why = f"; of what was stopped labels do not come: {int(unseen.sum()):,} left out"
     if challenger is not None and unseen.any():
         banded = unseen & np.array([kind == "band" for kind, _ in part.deciders])[part.won]
         there = np.flatnonzero(~unseen | banded)
         count = int(banded.sum())
         out[there[np.argsort(-challenger[there], kind="stable")[:count]]] = True
         if count:
-            why += f", and the challenger's {count:,} highest with them (a holdout would tell more)"
+            why += f", and with them the challenger's {count:,} highest (a holdout would tell more)"
     rows = np.flatnonzero(~out)
     return _Seen(part.take(rows), rows, None, why)
 
@@ -184,14 +187,15 @@ def _unseen(part: History) -> NDArray[np.bool_]:
     """Stopped events of which labels do not come: of such an outcome fewer are known frauds than of what passed.
 
     A policy stops what is more often fraud, so that where labels come whatever was decided, as in a simulation or of
-    what people review, it is the other way round.
+    what people review, it is the other way round. What is said of few events goes by all that was stopped.
     """
     passed = part.outcome == Outcome.ALLOW
     usual = float(part.fraud[passed].mean()) if passed.any() else 0.0
     unseen = np.zeros(len(part), np.bool_)
     for outcome in STOPPING:
         mine = part.outcome == outcome
-        if mine.any() and not (part.fraud[mine].any() and part.fraud[mine].mean() >= usual):
+        known = part.fraud[mine if mine.sum() >= _FEW_STOPPED else ~passed]
+        if mine.any() and not (known.any() and known.mean() >= usual):
             unseen |= mine
     return unseen
 
