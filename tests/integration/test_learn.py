@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from parakh.cli.main import FOUND_PROBLEMS, OK, WRONG_USE, run
+from parakh.cli.main import FOUND_PROBLEMS, INTERRUPTED, OK, WRONG_USE, run
+from parakh.errors import InputError
+from parakh.expressions.values import iso_time
+from parakh.learning import loop
+from parakh.learning.dataset import Dataset
+from parakh.learning.fitting.training import train
+from parakh.learning.history import History, make_history
 from parakh.learning.promotion import tuning
+from parakh.learning.promotion.gates import Gates, judge
 from parakh.learning.promotion.registry import CHAMPION, RETIRED, SHADOW, Registry
+from parakh.learning.settings import LearningSettings
 from parakh.project.project import Project
 
 pytest.importorskip("lightgbm")
@@ -204,6 +215,118 @@ def test_what_cannot_be_learned_from_is_said(tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     assert run(["learn", str(project), *past[:2], "--labels", str(empty), "--by", "asha"]) == WRONG_USE
     assert "labels.ndjson is empty" in capsys.readouterr().err
+
+
+def versions(project: Path) -> list[str]:
+    return [each.state for each in Registry.open(project, "payment_fraud").versions]
+
+
+def test_while_nobody_approves_few_stay_in_shadow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every turn's challenger passes: what waits, the best and the new one stay."""
+    project, past = shop(tmp_path / "shop"), stream(tmp_path / "past", seed=1)
+    metric = {1: 0.5, 2: 0.9, 3: 0.7, 4: 0.6}
+
+    def judged(history: History, *, challenger: str, **more: Any) -> Gates:
+        found = judge(history, challenger=challenger, **more)
+        return replace(found, measured={**found.measured, challenger: metric[int(challenger.rpartition("_v")[2])]})
+
+    monkeypatch.setattr(loop, "judge", judged)
+    done = [learn(project, past, capsys) for _ in metric]
+    assert all(each["gates"]["passed"] for turn in done for each in turn["challengers"])  # type: ignore[attr-defined]
+    assert done[-1]["waiting"] == 1
+    assert versions(project) == [SHADOW, SHADOW, RETIRED, SHADOW]
+    became = [each["became"] for each in done[-1]["challengers"]]  # type: ignore[attr-defined]
+    assert became == ["kept in shadow", "kept in shadow", "rests", "kept in shadow"]
+    assert Registry.open(project, "payment_fraud").history[-1].why == "passed, and version 2 ranks higher"
+
+
+def test_a_challenger_whose_turn_fails_rests_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, past = shop(tmp_path / "shop"), stream(tmp_path / "past", seed=1)
+    asked = ["learn", str(project), *past, "--trials", "1", "--by", "asha"]
+    for fault, name in ((InputError("the old end of its log went"), "judge"), (KeyboardInterrupt(), "judge")):
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, name, Mock(side_effect=fault))
+            assert run(asked) != OK
+        last = Registry.open(project, "payment_fraud").history[-1]
+        assert (last.what, last.why) == ("retired", f"its turn failed: {str(fault) or 'KeyboardInterrupt'}")
+    assert versions(project) == [RETIRED, RETIRED]
+    assert not list((project / "models").glob("*.yaml")), "nothing scores in shadow"
+    with monkeypatch.context() as patched:  # it passed and was asked for: people see it
+        patched.setattr(loop, "propose", Mock(side_effect=OSError("no space left")))
+        assert run(asked) != OK
+    request = Registry.open(project, "payment_fraud").request_open
+    assert request is not None
+    assert (versions(project)[-1], request.version) == (SHADOW, 3)
+
+
+def test_a_turn_has_one_cut_off_and_keeps_no_history_while_it_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log of a service goes on while a turn looks at it."""
+    project, past = shop(tmp_path / "shop"), stream(tmp_path / "past", seed=1)
+    cuts, alive = list[Any](), list[object]()
+
+    def made(*arguments: Any, **more: Any) -> History:
+        cuts.append(more["known_by_us"])
+        return make_history(*arguments, **more)
+
+    def trained(*arguments: Any, **more: Any) -> Any:
+        gc.collect()
+        alive.extend(item for item in gc.get_objects() if isinstance(item, History | Dataset))
+        return train(*arguments, **more)
+
+    monkeypatch.setattr(loop, "make_history", made)
+    monkeypatch.setattr(loop, "train", trained)
+    done = learn(project, past, capsys)
+    assert cuts[0] is None
+    assert iso_time(cuts[1]) == done["known_by"]
+    assert not alive
+
+
+def test_a_turn_that_fails_does_not_end_the_loop(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the next one reads learning.toml again."""
+    project = shop(tmp_path / "shop")
+    said, slept = list[float](), list[float]()
+
+    def turn(folder: Path, past: object, wish: object, settings: LearningSettings, **more: object) -> None:
+        said.append(settings.review_capacity)
+        raise InputError("too few labels yet")
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        (project / "learning.toml").write_text(
+            f"review_capacity = {10 + len(slept)}\n" if len(slept) != 2 else "nonsense"
+        )
+        if len(slept) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "turn", turn)
+    monkeypatch.setattr("parakh.cli.learn.time.sleep", sleep)
+    code = run(["learn", str(project), "--data", str(tmp_path), "--every", "1d", "--by", "asha"])
+    assert code == INTERRUPTED
+    told = capsys.readouterr().err
+    assert (said[1:], slept) == ([11, 13], [86_400.0] * 4)
+    assert told.count("too few labels yet") == 3
+    assert "learning.toml" in told
+    assert told.count("the next turn is at") == 4
+
+
+def test_where_too_little_passes_for_rules_a_challenger_is_trained_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, past = shop(tmp_path / "shop"), stream(tmp_path / "past", seed=1)
+    page = tmp_path / "learned.html"
+    monkeypatch.setattr(loop, "suggest", Mock(side_effect=InputError("3 frauds pass; at least 10 are needed")))
+    done = learn(project, past, capsys, "--out", str(page))
+    assert (done["suggested"], done["rules"], done["waiting"]) == (None, [], 1)
+    assert "3 frauds pass" in str(done["no_rules"])
+    assert "3 frauds pass; at least 10 are needed" in page.read_text()
 
 
 def test_a_turn_is_the_same_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

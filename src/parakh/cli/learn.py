@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parakh.cli.console import Console, bold, clean, dim, green, yellow
+from parakh.cli.console import Console, bold, clean, dim, green, red, yellow
 from parakh.cli.history import Asked, history_options
 from parakh.cli.loading import await_kernels, load_project, warm_kernels
 from parakh.cli.options import LENGTH_OF_TIME, MOMENT
+from parakh.cli.problems import show_problems
 from parakh.cli.progress import Bar
 from parakh.cli.promote import show_gates
 from parakh.cli.signing import signed_by
 from parakh.cli.words import moment, percent, plural, thousands
+from parakh.errors import ParakhError, ProjectError
 
 if TYPE_CHECKING:
     from parakh.learning.fitting.model_card import Carded
@@ -32,8 +34,9 @@ __all__ = ["command"]
     short_help="The loop: a challenger and rules from new labels, for people to promote.",
     epilog="\b\nExamples\n  parakh learn shop --events payment.ndjson --labels labels.ndjson --out learned.html\n"
     "  parakh learn shop --data /var/lib/parakh --every 7d --out learned.html\n\n"
-    "What a promotion needs, costs and limits are read from learning.toml in the project. With `people = 0` there, a "
-    "challenger that passes every gate is promoted by the loop itself.",
+    "What a promotion needs, costs and limits are read from learning.toml in the project, anew for each turn. With "
+    "`people = 0` there, a challenger that passes every gate is promoted by the loop itself. With --every, a turn that "
+    "fails is told and the next one comes.",
 )
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @history_options
@@ -77,19 +80,20 @@ def command(
     if every is not None and asked.data is None:
         raise click.BadParameter("files do not grow: name a service's data (--data)", param_hint="--every")
     errors = Console.stderr()
-    loaded = load_project(project)
-    settings = asked.settings(project)
-    past = asked.past(loaded, settings)
+    asked.past(load_project(project), asked.settings(project))  # what is asked for wrongly is told before all else
     warming = warm_kernels(errors)
     from parakh.learning.extra import needed
     from parakh.learning.fitting.training import TRIALS
     from parakh.learning.loop import Wish
+    from parakh.project.project import Project
 
     for library in ("lightgbm", "sklearn", "optuna", "matplotlib"):
         needed(library)
     signed = by or signed_by(project)
     await_kernels(warming, errors)
-    while True:
+
+    def go_round() -> None:
+        settings = asked.settings(project)
         wish = Wish(
             event_type=asked.event_type,
             model=model,
@@ -104,10 +108,26 @@ def command(
             precision=min_precision,
             most_rules=most,
         )
-        _turn(project, past, wish, settings, out, as_json, errors)
-        if every is None:
-            return 0
+        _turn(project, asked.past(Project.load(project), settings), wish, settings, out, as_json, errors)
+
+    if every is None:
+        go_round()
+        return 0
+    while True:
+        try:
+            go_round()
+        except ParakhError as error:
+            _tell(error, project, every, errors)
         time.sleep(every / 1e6)
+
+
+def _tell(error: ParakhError, project: Path, every: int, errors: Console) -> None:
+    """Say why a turn failed; the next may do better, as with labels that have come by then."""
+    if isinstance(error, ProjectError):
+        show_problems(error.problems, errors, project)
+    else:
+        errors.say(f"{red('error:')} {clean(str(error))}")
+    errors.say(dim(f"the next turn is at {moment(time.time_ns() // 1000 + every)}"))
 
 
 def _turn(
@@ -123,6 +143,7 @@ def _turn(
     from parakh.cli.report.learn_page import render
     from parakh.cli.report.model_page import render as model_page
     from parakh.learning.loop import turn
+    from parakh.project.project import Project
 
     def card_page(trained: Trained, carded: Carded, folder: Path) -> None:
         write_page(folder / "card.html", model_page(trained, carded))
@@ -136,9 +157,8 @@ def _turn(
             on_progress=lambda doing, share, words: bar.to(share, words, doing),
             on_trained=card_page,
         )
-    name = load_project(project).definitions.settings.name
     if out is not None:
-        write_page(out, render(done, project=name))
+        write_page(out, render(done, project=Project.load(project).definitions.settings.name))
     console = Console.stdout()
     if as_json:
         console.print(json.dumps(done.as_data(), indent=2))
@@ -165,7 +185,7 @@ def _show(done: Turn, project: Path, console: Console) -> None:
         if item.disagreement is not None:
             console.say(dim(disagreement_words(item.disagreement)))
         console.print("")
-    found = {item.name: item for item in done.suggested.suggestions}
+    found = {item.name: item for item in done.suggested.suggestions} if done.suggested is not None else {}
     if done.rules:
         rows = [
             [bold(clean(name)), clean(str(found[name].condition)), percent(found[name].precision.value, 1)]
@@ -173,7 +193,7 @@ def _show(done: Turn, project: Path, console: Console) -> None:
         ]
         console.table(rows, header=["rules in shadow", "when", "precision"], align="<<>")
     else:
-        console.print("no rule to suggest: nothing that holds on later events is missed")
+        console.say(f"no rule to suggest: {clean(done.no_rules) or 'nothing that holds on later events is missed'}")
     console.print("")
     where = clean(str(project))
     if done.waiting is not None:

@@ -1,15 +1,17 @@
 """The loop: matured labels become a challenger and suggested rules, are proved on later events, and wait for people.
 
 One turn makes a set, trains a challenger, puts it into shadow and to the gates beside the challengers that were there,
-asks for the promotion of the best that passed, and suggests rules for what the policy lets pass. It puts a model into
+asks for the promotion of the best that passed, and suggests rules for what the policy lets pass. In shadow stay the new
+one, the best that passed and the one that waits for approval, so that their number has a bound. It puts a model into
 force by itself only where learning.toml says `people = 0` and every gate is passed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from parakh.decisions.definition import DAY_US
 from parakh.decisions.replay import Progress
-from parakh.errors import InputError
+from parakh.errors import InputError, ParakhError
 from parakh.expressions.values import iso_time
 from parakh.learning.card import write_dataset
 from parakh.learning.dataset import Choice as Cut
@@ -114,7 +116,10 @@ class Challenger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What one turn did. `champion` is the version that decides after it, None where there is none."""
+    """What one turn did. `champion` is the version that decides after it, None where there is none.
+
+    `suggested` is None where too little passes the policy to look for rules in it; `no_rules` says why.
+    """
 
     model: str
     event_type: str
@@ -129,7 +134,8 @@ class Turn:
     champion: int | None
     waiting: int | None
     carded: Carded
-    suggested: Suggested
+    suggested: Suggested | None
+    no_rules: str
     rules: tuple[str, ...]
     past: tuple[Mapping[str, Any], ...]
 
@@ -152,7 +158,8 @@ class Turn:
             "champion": self.champion,
             "waiting": self.waiting,
             "challengers": [item.as_data() for item in self.challengers],
-            "suggested": self.suggested.as_data(),
+            "suggested": None if self.suggested is None else self.suggested.as_data(),
+            "no_rules": self.no_rules,
             "rules": list(self.rules),
         }
 
@@ -168,70 +175,149 @@ def turn(
 ) -> Turn:
     """Go round once; `on_trained` may add to a new version's folder before it enters the registry.
 
-    Raises InputError where there is too little to learn from, as the steps do; the project is then as it was, but for a
-    version that was trained already.
+    All of it is as known by one moment, the wish's or that of the last event when it began. Raises InputError where
+    there is too little to learn from, as the steps do; the project is then as it was, but for a version that was
+    trained already: it rests, and the registry says why, unless it passed and was asked for before.
     """
     told: Told = on_progress or (lambda doing, share, words: None)
     project = Project.load(folder)
-    seen = _history(project, past, wish, settings, told, "looking at what was decided", inputs=None)
-    test_from = _test_from(seen, settings)
-    name = wish.model or _model_of(project, seen.event_type) or f"{seen.event_type}_{settings.label}"
+    looked = _looked(project, past, wish, settings, told)
+    wish = replace(wish, event_type=looked.event_type, known_by_us=looked.known_by_us)
+    name = wish.model or _model_of(project, looked.event_type) or f"{looked.event_type}_{settings.label}"
     registry = Registry.open(folder, name)
     before = registry.champion
-    open_request = registry.request_open
-    trained, carded = _trained(project, past, wish, settings, seen, test_from, name, told)
-    number = registry.next_version()
+    trained, carded = _trained(project, past, wish, settings, looked, name, told)
+    number = registry.claim()
     write_model(trained, carded, registry.folder(number))
     if on_trained is not None:
         on_trained(trained, carded, registry.folder(number))
+    del trained
     registry.add(number, by=wish.by, at_us=wish.at_us)
-    registry.shadow(number, by=wish.by, at_us=wish.at_us)
-    shadows = [each.number for each in registry.versions if each.state == SHADOW]
-    inputs = {item for version in shadows for item in registry.version(version).inputs}
-    shadowed = _history(registry.project, past, wish, settings, told, "putting challengers to the gates", inputs=inputs)
-    judged = _judged(registry, shadowed, shadows, test_from, settings)
-    best = _best(judged)
-    became = dict.fromkeys(shadows, KEPT)
-    if open_request is None and best is not None:
-        registry.request(best, by=wish.by, at_us=wish.at_us, gates=judged[best])
-        became[best] = ASKED
-        if settings.people == 0:
-            registry.approve(best, by=wish.by, at_us=wish.at_us)
-            became[best] = PROMOTED
-    for version in shadows:
-        waits = open_request is not None and open_request.version == version
-        if version not in (number, best) and not waits and not judged[version].passed:
-            registry.retire(version, by=wish.by, at_us=wish.at_us, why=_failed(judged[version]))
-            became[version] = RESTS
-    suggested, rules = _suggested(registry.project, seen, wish, settings, told)
+    try:
+        challengers = _tried(registry, number, past, wish, settings, looked, told)
+        rules = _proposed(registry.project, looked)
+    except BaseException as error:
+        _let_rest(folder, name, number, wish, error)
+        raise
     champion, request = registry.champion, registry.request_open
     return Turn(
         model=name,
-        event_type=seen.event_type,
+        event_type=looked.event_type,
         label=settings.label,
+        currency=looked.currency,
+        known_by_us=looked.known_by_us,
+        test_from_us=looked.test_from_us,
+        rows=looked.rows,
+        frauds=looked.frauds,
+        challengers=challengers,
+        champion_before=None if before is None else before.number,
+        champion=None if champion is None else champion.number,
+        waiting=None if request is None else request.version,
+        carded=carded,
+        suggested=looked.suggested,
+        no_rules=looked.no_rules,
+        rules=tuple(rules),
+        past=tuple(past.described()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looked:
+    """What the first look at the past leaves: not the history itself, which is large with all inputs in it."""
+
+    event_type: str
+    currency: str
+    known_by_us: int
+    test_from_us: int
+    rows: int
+    frauds: int
+    suggested: Suggested | None
+    no_rules: str
+
+
+def _looked(project: Project, past: Past, wish: Wish, settings: LearningSettings, told: Told) -> _Looked:
+    """Look at what was decided, and search rules in it: after this its inputs are not needed any more."""
+    seen = _history(project, past, wish, settings, told, "looking at what was decided", inputs=None)
+    test_from = _test_from(seen, settings)
+    suggested, no_rules = _suggested(project, seen, wish, settings, told)
+    return _Looked(
+        event_type=seen.event_type,
         currency=seen.currency,
         known_by_us=seen.known_by_us,
         test_from_us=test_from,
         rows=int(seen.matured.sum()),
         frauds=int(seen.fraud.sum()),
-        challengers=tuple(
-            Challenger(
-                version=version,
-                gates=judged[version],
-                became=became[version],
-                new=version == number,
-                disagreement=_disagreement(shadowed, registry, version, judged[version], settings) if before else None,
-            )
-            for version in shadows
-        ),
-        champion_before=None if before is None else before.number,
-        champion=None if champion is None else champion.number,
-        waiting=None if request is None else request.version,
-        carded=carded,
         suggested=suggested,
-        rules=tuple(rules),
-        past=tuple(past.described()),
+        no_rules=no_rules,
     )
+
+
+def _tried(
+    registry: Registry,
+    number: int,
+    past: Past,
+    wish: Wish,
+    settings: LearningSettings,
+    looked: _Looked,
+    told: Told,
+) -> tuple[Challenger, ...]:
+    """Put the new version into shadow and all that are there to the gates; ask for one, and let others rest."""
+    before = registry.champion
+    registry.shadow(number, by=wish.by, at_us=wish.at_us)
+    shadows = [each.number for each in registry.versions if each.state == SHADOW]
+    inputs = {item for version in shadows for item in registry.version(version).inputs}
+    shadowed = _history(registry.project, past, wish, settings, told, "putting challengers to the gates", inputs=inputs)
+    judged = _judged(registry, shadowed, shadows, looked.test_from_us, settings)
+    disagreements = {
+        version: _disagreement(shadowed, registry, version, gates, settings) if before else None
+        for version, gates in judged.items()
+    }
+    became = _settled(registry, number, judged, wish, settings)
+    return tuple(
+        Challenger(
+            version=version,
+            gates=gates,
+            became=became[version],
+            new=version == number,
+            disagreement=disagreements[version],
+        )
+        for version, gates in judged.items()
+    )
+
+
+def _settled(
+    registry: Registry, number: int, judged: dict[int, Gates], wish: Wish, settings: LearningSettings
+) -> dict[int, str]:
+    """What becomes of each: the best that passed is asked for, and all rest but it, the new one and the one asked for.
+
+    Each of those in shadow scores every live event, and a turn adds one.
+    """
+    best = _best(judged)
+    became = dict.fromkeys(judged, KEPT)
+    if registry.request_open is None and best is not None:
+        registry.request(best, by=wish.by, at_us=wish.at_us, gates=judged[best])
+        became[best] = ASKED
+        if settings.people == 0:
+            registry.approve(best, by=wish.by, at_us=wish.at_us)
+            became[best] = PROMOTED
+    request = registry.request_open
+    kept = {number, best, None if request is None else request.version}
+    for version, gates in judged.items():
+        if version not in kept and registry.version(version).state == SHADOW:
+            why = _failed(gates) or f"passed, and version {best} ranks higher"
+            registry.retire(version, by=wish.by, at_us=wish.at_us, why=why)
+            became[version] = RESTS
+    return became
+
+
+def _let_rest(folder: Path, model: str, number: int, wish: Wish, error: BaseException) -> None:
+    """Retire a challenger whose turn failed, so that it does not go on scoring in silence; one asked for waits."""
+    why = " ".join(str(error).split())[:300] or type(error).__name__
+    with contextlib.suppress(ParakhError, OSError):  # the first error is the one to tell
+        registry = Registry.open(folder, model)
+        asked = registry.request_open
+        if asked is None or asked.version != number:
+            registry.retire(number, by=wish.by, at_us=wish.at_us, why=f"its turn failed: {why}")
 
 
 def _history(
@@ -291,24 +377,24 @@ def _trained(
     past: Past,
     wish: Wish,
     settings: LearningSettings,
-    seen: History,
-    test_from: int,
+    looked: _Looked,
     name: str,
     told: Told,
 ) -> tuple[Trained, Carded]:
     cut = Cut(
-        event_type=seen.event_type,
+        event_type=looked.event_type,
         label=settings.label,
         from_us=wish.from_us,
         to_us=wish.to_us,
-        known_by_us=seen.known_by_us,
-        test_from_us=test_from,
+        known_by_us=looked.known_by_us,
+        test_from_us=looked.test_from_us,
         gap_us=settings.label_delay_us,
         label_delay_us=settings.label_delay_us,
     )
-    made = make_dataset(project, past, cut, on_progress=_replayed(told, "making a training set"))
     with tempfile.TemporaryDirectory() as folder:
+        made = make_dataset(project, past, cut, on_progress=_replayed(told, "making a training set"))
         write_dataset(made, project, Path(folder))
+        del made
         samples = read_samples(Path(folder))
     choice = Training(trials=wish.trials, budget_s=wish.budget_s, seed=wish.seed)
     trained = train(samples, choice, on_progress=lambda share, words: told("training a challenger", share, words))
@@ -384,18 +470,29 @@ def _highest(score: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
 
 def _suggested(
     project: Project, seen: History, wish: Wish, settings: LearningSettings, told: Told
-) -> tuple[Suggested, list[str]]:
-    """Rules for the frauds that the policy lets pass, written in shadow."""
+) -> tuple[Suggested | None, str]:
+    """Rules for the frauds that the policy lets pass; None and the reason where too little passes to look there."""
     memory = read_memory(project.root or Path())
+    facts = facts_of(seen, project)
     search = Search(precision=wish.precision, most=wish.most_rules, delay_us=settings.label_delay_us, seed=wish.seed)
-    found = suggest(
-        facts_of(seen, project),
-        search,
-        settings.costs,
-        names=names_of(project, memory),
-        rejected=memory.rejected(seen.event_type),
-        on_progress=lambda done, total: told(
-            "looking for rules", done / total if total else None, f"{done} of {total}"
-        ),
-    )
-    return found, propose(project, found, event_type=seen.event_type, currency=seen.currency)
+    try:
+        found = suggest(
+            facts,
+            search,
+            settings.costs,
+            names=names_of(project, memory),
+            rejected=memory.rejected(seen.event_type),
+            on_progress=lambda done, total: told(
+                "looking for rules", done / total if total else None, f"{done} of {total}"
+            ),
+        )
+    except InputError as error:
+        return None, str(error)
+    return found, ""
+
+
+def _proposed(project: Project, looked: _Looked) -> list[str]:
+    """Write what was suggested, in shadow."""
+    if looked.suggested is None:
+        return []
+    return propose(project, looked.suggested, event_type=looked.event_type, currency=looked.currency)

@@ -71,6 +71,8 @@ def _challenger(done: Turn, item: Challenger) -> Section:
 
 
 def _rules(done: Turn) -> Section:
+    if done.suggested is None:
+        return Section("Rules", "Too little passes the policy to look for rules", [element("p", done.no_rules)])
     found = {item.name: item for item in done.suggested.suggestions}
     judged = [moment(at)[:10] for at in done.suggested.judged]
     lead = (

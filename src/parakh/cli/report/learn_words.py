@@ -16,7 +16,8 @@ def verdict(done: Turn) -> str:
     elif new.became == ASKED:
         first = f"Version {new.version} of {done.model} passed every gate and waits for a second person."
     elif new.gates.passed:
-        first = f"Version {new.version} of {done.model} passed every gate; another request is open, it stays in shadow."
+        other = f"version {done.champion} decides" if done.waiting is None else f"version {done.waiting} waits already"
+        first = f"Version {new.version} of {done.model} passed every gate; {other}, it stays in shadow."
     else:
         failed = [gate.name for gate in new.gates.gates if not gate.passed]
         first = f"Version {new.version} of {done.model} failed at: {', '.join(failed)}. What decides stays as it is."
@@ -30,12 +31,14 @@ def became_words(done: Turn, item: Challenger) -> str:
     """What became of a challenger."""
     if item.became == PROMOTED:
         return f"version {item.version} is champion: learning.toml lets the loop promote what passes every gate"
-    if item.became == ASKED:
+    if item.became == ASKED or item.version == done.waiting:
         return f"version {item.version} waits for approval by a second person"
     if item.became == KEPT:
-        why = "" if not item.gates.passed else ", a request is open already"
+        other = f"version {done.champion} decides" if done.waiting is None else f"version {done.waiting} waits already"
+        why = f": {other}" if item.gates.passed else ""
         return f"version {item.version} goes on scoring in shadow{why}; the next turn looks again"
-    return f"version {item.version} rests: it did not pass"
+    why = "it passed, and another ranks higher" if item.gates.passed else "it did not pass"
+    return f"version {item.version} rests: {why}"
 
 
 def disagreement_words(found: Disagreement) -> str:
