@@ -113,11 +113,8 @@ def command(
         zone = loaded.definitions.settings.time_zone
         settings = read_learning(project)
         registry = Registry.open(project, name)
-        number = registry.next_version()
-        out = registry.folder(number)
         if loaded.hash != samples.card["project"]["hash"]:
             errors.say(f"{yellow('warning')} the set was made by another version of the project: inputs may differ")
-    assert out is not None
     wanted: Kind | None = None if kind == "both" else "lightgbm" if kind == "lightgbm" else "logistic"
     choice = Choice(
         kind=wanted,
@@ -130,6 +127,10 @@ def command(
         trained = train(samples, choice, on_progress=lambda share, words: bar.to(0.9 * share, words))
         bar.to(0.92, "evaluating")
         carded = make_card(trained, model=name, costs=settings.costs, capacity=settings.review_capacity, zone=zone)
+    if project is not None:
+        number = registry.claim()
+        out = registry.folder(number)
+    assert out is not None
     write_model(trained, carded, out)
     from parakh.cli.report.document import write_page
 
