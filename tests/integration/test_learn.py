@@ -345,3 +345,39 @@ def test_a_turn_is_the_same_twice(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert sorted(path.name for path in (one / "rules").iterdir()) == sorted(
         path.name for path in (other / "rules").iterdir()
     )
+
+
+def test_a_promotion_is_one_step_by_somebody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project, past = shop(tmp_path / "shop"), stream(tmp_path / "past", seed=1)
+    learn(project, past, capsys)
+    promote = ["promote", str(project), "payment_fraud"]
+    for more, words in (
+        (["--approve", "--by", ""], "it is blank: name a person"),
+        (
+            ["--approve", "--back"],
+            "say one step: --shadow, --request, --approve, --back or --retire, not --approve and",
+        ),
+        (["--request", "--despite", " "], "it is blank: say why"),
+        (["--request", "--despite", "it is good", "--by", "ravi"], "waits for approval already: asha asked for it"),
+        ([], "say one step"),
+    ):
+        capsys.readouterr()
+        assert run([*promote, *more]) == WRONG_USE, more
+        assert words in capsys.readouterr().err, more
+    history = Registry.open(project, "payment_fraud").history
+    assert [event.what for event in history] == ["added", "shadow", "request"]
+
+
+def test_what_is_wrong_with_labels_and_settings_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project, past = shop(tmp_path / "shop"), stream(tmp_path / "past", seed=1)
+    unknown = tmp_path / "unknown.ndjson"
+    label = {"event_type": "payment", "event_id": "zz", "label": "fraud", "value": True, "known_at": "2026-01-02"}
+    unknown.write_text(f"{json.dumps({**label, 'source': 'analyst'})}\nnot a label\n")
+    capsys.readouterr()
+    assert run(["backtest", str(project), *past[:2], "--labels", str(unknown)]) == OK
+    assert "2 labels refused, or of events that did not come" in capsys.readouterr().err
+    assert run(["check", str(project)]) == OK
+    (project / "learning.toml").write_text("people = 3\n")
+    capsys.readouterr()
+    assert run(["check", str(project)]) == FOUND_PROBLEMS
+    assert "learning.toml:1" in capsys.readouterr().err

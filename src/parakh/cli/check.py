@@ -36,6 +36,10 @@ def command(project: Path, as_json: bool) -> int:
     console = Console.stdout()
     try:
         loaded = Project.load(project)
+        if (project / "learning.toml").exists():
+            from parakh.learning.settings import read_learning
+
+            read_learning(project)
     except ProjectError as error:
         if as_json:
             console.print(json.dumps({"ok": False, "problems": problems_as_data(error.problems)}, indent=2))

@@ -49,7 +49,14 @@ class _Share(click.ParamType):  # type: ignore[type-arg]
 @past_options()
 @click.option("--for", "event_type", metavar="TYPE", help="Of which event type; where several have the label.")
 @click.option("--label", default="fraud", show_default=True, help="The label to learn: one that is true or false.")
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A new folder.")
+@click.option(
+    "--out",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A new folder, or one of a set before.",
+)
 @click.option("--from", "from_us", type=MOMENT, metavar="TIME", help="Events from this time on.")
 @click.option("--to", "to_us", type=MOMENT, metavar="TIME", help="Events before this time.")
 @click.option(

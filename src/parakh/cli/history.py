@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parakh.cli.console import Console
+from parakh.cli.console import Console, dim, yellow
 from parakh.cli.loading import given_past
 from parakh.cli.options import LENGTH_OF_TIME, MOMENT, past_options
 from parakh.cli.progress import Bar
 from parakh.cli.replay import show_progress
+from parakh.cli.words import plural
 
 if TYPE_CHECKING:
+    from parakh.decisions.replay import Summary
     from parakh.learning.history import History
     from parakh.learning.past import Past
     from parakh.learning.settings import LearningSettings
     from parakh.project.project import Project
 
-__all__ = ["Asked", "history_options"]
+__all__ = ["Asked", "history_options", "tell_labels"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ class Asked:
         from parakh.learning.history import make_history
 
         with Bar(errors, title) as bar:
-            return make_history(
+            history = make_history(
                 project,
                 past,
                 event_type=self.event_type,
@@ -85,6 +87,15 @@ class Asked:
                 inputs=inputs,
                 on_progress=lambda progress: show_progress(bar, progress),
             )
+        tell_labels(history.summary, errors)
+        return history
+
+
+def tell_labels(summary: Summary, errors: Console) -> None:
+    """Say how many labels did not count; nothing where all did."""
+    for state, words in (("quarantined", "refused, or of events that did not come"), ("waiting", "of events to come")):
+        if count := summary.labels[state]:
+            errors.print(f"{yellow(plural(count, 'label'))} {words}: {dim('parakh label check FILE says which')}")
 
 
 def history_options(command: Callable[..., int]) -> Callable[..., int]:

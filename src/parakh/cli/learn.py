@@ -89,7 +89,7 @@ def command(
 
     for library in ("lightgbm", "sklearn", "optuna", "matplotlib"):
         needed(library)
-    signed = by or signed_by(project)
+    signed = signed_by(project, by)
     await_kernels(warming, errors)
 
     def go_round() -> None:

@@ -40,11 +40,11 @@ _WAITS = {"shadow": "candidate", "request": "shadow", "approve": "shadow", "reti
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("name")
 @click.argument("version", type=click.IntRange(1), required=False)
-@click.option("--shadow", "action", flag_value="shadow", help="Let a candidate score beside the champion.")
-@click.option("--request", "action", flag_value="request", help="Put it to the gates and ask that it becomes champion.")
-@click.option("--approve", "action", flag_value="approve", help="Make it champion, as a second person.")
-@click.option("--back", "action", flag_value="back", help="Make the champion before it champion again; or rules alone.")
-@click.option("--retire", "action", flag_value="retire", help="Let a candidate or challenger rest.")
+@click.option("--shadow", is_flag=True, help="Let a candidate score beside the champion.")
+@click.option("--request", is_flag=True, help="Put it to the gates and ask that it becomes champion.")
+@click.option("--approve", is_flag=True, help="Make it champion, as a second person.")
+@click.option("--back", is_flag=True, help="Make the champion before it champion again; or rules alone.")
+@click.option("--retire", is_flag=True, help="Let a candidate or challenger rest.")
 @click.option("--by", metavar="WHO", help="Who does it; git's user.email, unless said.")
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
 @click.option(
@@ -63,7 +63,6 @@ def command(
     project: Path,
     name: str,
     version: int | None,
-    action: str | None,
     by: str | None,
     reason: str,
     despite: str,
@@ -75,6 +74,7 @@ def command(
     since: int | None,
     labels_of_stopped: bool,
     as_json: bool,
+    **steps: bool,
 ) -> int:
     """Move VERSION of the model NAME of PROJECT on; the newest that can be, unless said.
 
@@ -85,12 +85,17 @@ def command(
     from parakh.learning.promotion.registry import Registry
     from parakh.learning.settings import read_learning
 
-    if action is None:
-        raise click.UsageError("say what to do: --shadow, --request, --approve, --back or --retire")
+    asked = [step for step, wanted in steps.items() if wanted]
+    if len(asked) != 1:
+        said = f", not {' and '.join(f'--{step}' for step in asked)}" if asked else ""
+        raise click.UsageError(f"say one step: --shadow, --request, --approve, --back or --retire{said}")
+    action = asked[0]
+    if despite and not despite.strip():
+        raise click.BadParameter("it is blank: say why, for the record", param_hint="--despite")
     errors, console = Console.stderr(), Console.stdout()
     loaded = load_project(project)
     registry = Registry.open(project, name)
-    who = by or signed_by(project)
+    who = signed_by(project, by)
     at = time.time_ns() // 1000 if at_us is None else at_us
     gates = None
     if action == "back":

@@ -11,8 +11,15 @@ import click
 __all__ = ["signed_by"]
 
 
-def signed_by(project: Path) -> str:
-    """Git's user.email in the project's folder, else $USER; raises BadParameter of --by where neither is known."""
+def signed_by(project: Path, given: str | None) -> str:
+    """Who was given, else git's user.email in the project's folder, else $USER.
+
+    Raises BadParameter of --by where none is known, or what was given is blank: a variable that is not set is nobody.
+    """
+    if given is not None:
+        if not given.strip():
+            raise click.BadParameter("it is blank: name a person, or leave it out", param_hint="--by")
+        return given.strip()
     try:
         found = subprocess.run(
             ["git", "-C", str(project), "config", "user.email"], capture_output=True, text=True, check=False, timeout=10

@@ -68,7 +68,13 @@ class _OneWay(click.ParamType):  # type: ignore[type-arg]
     "--monotone", type=_OneWay(), multiple=True, metavar="INPUT=+1", help="More is never less fraud; -1: never more."
 )
 @click.option("--exclude", multiple=True, metavar="INPUT", help="An input that is not to be learned from. Repeat.")
-@click.option("--out", "-o", type=click.Path(path_type=Path), metavar="DIR", help="A new folder, without a project.")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A new folder, or one of a model; without a project.",
+)
 @click.option("--by", metavar="WHO", help="Who adds it to the registry; git's user.email or $USER, unless said.")
 @click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
 def command(
@@ -90,7 +96,9 @@ def command(
     Both are validated by folds in time - learn from what was known, be tested on what came after - and calibrated; the
     better one is written, with card.json, card.md and card.html.
     """
-    if (project is None) == (out is None):
+    if project is not None and out is not None:
+        raise click.UsageError("a project has its own place for a model: say --project or --out, not both")
+    if project is None and out is None:
         raise click.UsageError("say where the model goes: --project PROJECT, or --out DIR without one")
     errors = Console.stderr()
     from parakh.cli.report.model_page import render
@@ -108,7 +116,7 @@ def command(
         from parakh.cli.loading import load_project
         from parakh.learning.promotion.registry import Registry
 
-        signed = by or signed_by(project)
+        signed = signed_by(project, by)
         loaded = load_project(project)
         zone = loaded.definitions.settings.time_zone
         settings = read_learning(project)

@@ -156,11 +156,13 @@ def command(
         write_page(out, text)
     written = write and found.proposes
     if written:
-        from parakh.project.edit import proposed, replace_files
+        from parakh.project.edit import proposed
+        from parakh.project.writing import editing, write_together
 
         proposed(loaded, {file: after})
-        _expect_unchanged(project, file, before)
-        replace_files(project, {file: after})
+        with editing(project):
+            _expect_unchanged(project, file, before)
+            write_together(project, {file: after})
     if as_json:
         said = {**found.as_data(), "file": file, "diff": "".join(_diff(file, before, after)), "written": written}
         console.print(json.dumps(said, indent=2))

@@ -29,8 +29,6 @@ from parakh.rules.definition import Outcome
 
 __all__ = ["BackTest", "Load", "ModelRecord", "backtest"]
 
-_DAY_US = 86_400_000_000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:

@@ -23,6 +23,7 @@ from parakh.learning.changes.drift import (
     stability_index,
     usual_range,
 )  # fmt: skip
+from parakh.learning.plain import plain
 
 __all__ = ["ALARMED", "CALM", "WATCHED", "Draft", "Track"]
 
@@ -76,14 +77,14 @@ class Track:
     def as_data(self) -> dict[str, Any]:
         """As JSON has it."""
         told: dict[str, Any] = {
-            "kind": self.kind, "subject": self.subject, "reference": _finite(self.reference),
-            "value": [_finite(v) for v in self.value.tolist()], "count": self.count.tolist(),
-            "low": [_finite(v) for v in self.low.tolist()], "high": [_finite(v) for v in self.high.tolist()],
-            "usual": None if self.usual is None else [_finite(v) for v in self.usual.tolist()],
+            "kind": self.kind, "subject": self.subject, "reference": plain(self.reference),
+            "value": plain(self.value.tolist()), "count": self.count.tolist(),
+            "low": plain(self.low.tolist()), "high": plain(self.high.tolist()),
+            "usual": None if self.usual is None else plain(self.usual.tolist()),
             "state": [("calm", "watch", "alarm")[s] for s in self.state.tolist()],
         }  # fmt: skip
         if self.mean is not None:
-            told["mean"] = [_finite(v) for v in self.mean.tolist()]
+            told["mean"] = plain(self.mean.tolist())
         return told
 
 
@@ -183,7 +184,3 @@ class Draft:
             return abs(value - known) >= _MISSING
         factor = _VOLUME if self.kind == "received" else _FACTOR
         return value >= factor * known or value <= known / factor
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

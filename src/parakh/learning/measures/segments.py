@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from parakh.decisions.definition import DAY_US
 from parakh.expressions.zones import Zone
 
 __all__ = ["DAY_US", "coded", "local_days", "segments_of", "weeks_of"]
 
-DAY_US = 86_400_000_000
 OTHER, UNKNOWN = "other", "unknown"
 
 

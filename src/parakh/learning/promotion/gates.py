@@ -27,6 +27,7 @@ from parakh.learning.history import History, Values
 from parakh.learning.measures.curves import expected_calibration_error
 from parakh.learning.measures.intervals import paired
 from parakh.learning.measures.ranking import RANKED, Ranking
+from parakh.learning.plain import plain
 from parakh.learning.promotion.tuning import Limits, tune
 from parakh.learning.settings import GateSettings, LearningSettings
 from parakh.rules.definition import STOPPING, Outcome
@@ -76,15 +77,15 @@ class Gates:
             "challenger": self.challenger,
             "champion": self.champion,
             "metric": self.metric,
-            "measured": {name: _known(value) for name, value in self.measured.items()},
+            "measured": {name: plain(value) for name, value in self.measured.items()},
             "events": self.events,
             "frauds": self.frauds,
             "from": iso_time(self.from_us),
             "to": iso_time(self.to_us),
             "gates": [
                 {
-                    "name": gate.name, "passed": gate.passed, "value": _known(gate.value),
-                    "bound": _known(gate.bound), "why": gate.why,
+                    "name": gate.name, "passed": gate.passed, "value": plain(gate.value),
+                    "bound": plain(gate.bound), "why": gate.why,
                 }
                 for gate in self.gates
             ],
@@ -331,7 +332,3 @@ def _ranked(score: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _metric(seen: _Seen, score: NDArray[np.float64], metric: str) -> float:
     return float(RANKED[metric](Ranking.of(seen.part.fraud, score).above(seen.weight)))
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None

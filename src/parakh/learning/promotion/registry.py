@@ -174,11 +174,17 @@ class Registry:
     ) -> Event:
         """Ask that a version in shadow becomes champion, with what the gates found.
 
-        Raises InputError where they failed, or were not asked, and `despite` does not say why all the same.
+        Raises InputError where they failed, or were not asked, and `despite` does not say why all the same, and where
+        it was asked for already.
         """
 
         def step(held: Held) -> tuple[Held, Changes]:
             self._in(held, version, SHADOW, "asked for")
+            if held.request is not None and held.request.version == version:
+                raise InputError(
+                    f"version {version} of {self.model} waits for approval already: {held.request.who} asked for it at "
+                    f"{held.request.at}"
+                )
             if not despite and (gates is None or not gates.passed):
                 failed = [item["name"] for item in gates.as_data()["gates"] if not item["passed"]] if gates else []
                 said = f"fails its gates ({', '.join(failed)})" if gates else "was not put to the gates"

@@ -23,6 +23,7 @@ from parakh.learning.history import History
 from parakh.learning.measures.costs import Costs
 from parakh.learning.measures.intervals import Interval, draws, interval_of
 from parakh.learning.measures.segments import local_days
+from parakh.learning.plain import plain
 from parakh.learning.promotion.thresholds import Events, Ladder, Places, Thresholds, expect_allowing
 from parakh.rules.definition import STOPPING, Mode, Outcome
 
@@ -100,7 +101,7 @@ class Tuning:
 
     def as_data(self) -> dict[str, Any]:
         """For programs; what is not known is null."""
-        data = _known(asdict(replace(self, bands=())))
+        data = plain(asdict(replace(self, bands=())))
         data["bands"] = {band.outcome.word: str(band.when) for band in self.bands}
         for name in ("first", "test_from", "last"):
             data[name] = iso_time(data.pop(f"{name}_us"))
@@ -383,11 +384,3 @@ def _frontier(
 
 def _decimal(number: float) -> str:
     return np.format_float_positional(number, trim="-")
-
-
-def _known(value: Any) -> Any:
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {name: _known(each) for name, each in value.items()}
-    return [_known(each) for each in value] if isinstance(value, list | tuple) else value
