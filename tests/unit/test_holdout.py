@@ -142,6 +142,7 @@ def test_a_share_alone_or_with_what_bounds_it(written: str, meant: Holdout | Non
         ("holdout: 20.01%", "share is at most 20%"),
         ("holdout: 0.3", "a few percent teach enough"),
         ("holdout: 1", "write 1% if it is percent"),
+        ("holdout: 200%", "is at most 20%"),
         ("holdout: -1%", "must be written as 1% or 0.01"),
         ("holdout: 1 %", "must be written as 1% or 0.01"),
         ("holdout: 1e-3", "must be written as 1% or 0.01"),

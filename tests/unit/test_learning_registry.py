@@ -378,18 +378,56 @@ def test_settings_are_read_with_places(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("people = 3\n", "`people` of learning.toml cannot be '3'"),
-        ("peple = 1\n", "unknown key 'peple'"),
-        ("[costs]\nreview = -1\n", "`review` of"),
-        ('[costs]\nreview = "2%"\n', "is a number, not a share"),
-        ("[costs]\nreview_stops = 90\n", "at most 1"),
-        ("friction_limit = 2\n", "`friction_limit` of learning.toml must be written as 1% or 0.01"),
-        ("review_capacity = nan\n", "`review_capacity` of"),
-        ("= 1", "not TOML"),
+        ("people = 3\n", "`people` of learning.toml cannot be '3' (1:10) | one of 0, 1, 2"),
+        ("peple = 1\n", "unknown key 'peple' in learning.toml (1:1) | did you mean people?"),
+        ("[gate]\npositives = 3\n", "unknown table [gate] in learning.toml (1:2) | did you mean gates?"),
+        ("[limits]\nstate = 3\n", "unknown table [limits] in learning.toml (1:2) | its tables are [costs], [gates]"),
+        ("[label]\na = 3\n", "`label` of learning.toml must be one value, not a mapping (1:1) | "),
+        ("[costs]\nreview = -1\n", "`review` must be a number, 0 or more (2:10) | such as review = 2"),
+        ('[costs]\nreview = "2%"\n', "`review` must be a number, 0 or more (2:11) | such as review = 2"),
+        (
+            "[costs]\nreview_stops = 90\n",
+            '`review_stops` must be a share, at most 100% (2:16) | write review_stops = "90%" if it is percent',
+        ),
+        (
+            '[costs]\nreview_stops = "100"\n',
+            '`review_stops` must be a share, at most 100% (2:17) | write review_stops = "100%" if it is percent',
+        ),
+        (
+            "[costs]\nblock_share = true\n",
+            '`block_share` must be a share of the amount (2:15) | such as block_share = "5%"',
+        ),
+        (
+            "friction_limit = 2\n",
+            '`friction_limit` must be a share, at most 100% (1:18) | write friction_limit = "2%" if it is percent',
+        ),
+        (
+            'friction_limit = "200%"\n',
+            '`friction_limit` must be a share, at most 100% (1:19) | such as friction_limit = "2%"',
+        ),
+        (
+            "review_capacity = nan\n",
+            "`review_capacity` must be a number, 1 or more (1:19) | such as review_capacity = 100",
+        ),
+        (
+            "review_capacity = 0\n",
+            "`review_capacity` must be a number, 1 or more (1:19) | such as review_capacity = 100",
+        ),
+        ("[gates]\npositives = 30.0\n", "`positives` must be a whole number (2:13) | such as positives = 30"),
+        ('[gates]\nstability = "25%"\n', "`stability` must be a number, 0 or more (2:14) | such as stability = 0.25"),
+        ("= 1", "not TOML: Invalid statement (1:1) | write key = value; a text needs quotes"),
     ],
 )
 def test_mistakes_in_settings_are_told(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "learning.toml").write_text(text)
     with pytest.raises(ProjectError, match=r"learning.toml:") as caught:
         read_learning(tmp_path)
-    assert told in str(caught.value)
+    (problem,) = caught.value.problems
+    assert problem.place is not None
+    assert f"{problem.message} ({problem.place.line}:{problem.place.column}) | {problem.hint}" == told
+
+
+def test_a_quoted_number_is_a_number(tmp_path: Path) -> None:
+    (tmp_path / "learning.toml").write_text('review_capacity = "100"\n[costs]\nreview_stops = "100%"\n')
+    found = read_learning(tmp_path)
+    assert (found.review_capacity, found.costs.review_stops) == (100.0, 1.0)

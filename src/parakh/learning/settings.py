@@ -6,6 +6,7 @@ and whether a second person approves. Every key has a default, so a project with
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,7 +16,7 @@ from typing import Any
 from parakh.decisions.definition import DAY_US
 from parakh.errors import Place, Problem, ProjectError
 from parakh.learning.measures.costs import Costs
-from parakh.project.keys import Key, Length, Name, Share, Text, Word
+from parakh.project.keys import Key, Length, Name, Text, Word
 from parakh.project.reading import Values
 from parakh.project.settings_file import read_tables
 
@@ -24,10 +25,6 @@ __all__ = ["FILE", "METRICS", "GateSettings", "LearningSettings", "read_learning
 FILE = "learning.toml"
 METRICS = ("average_precision", "roc_auc", "recall_at_fpr_1pct")
 """What a challenger may be asked to do better: the greater, the better."""
-
-_SHARE = Share(1.0, "a share of a whole")
-_NUMBER = Text("^[0-9]{1,12}(\\.[0-9]{1,6})?%?$", "a number such as 2.5, or a share such as 5%")
-_COUNT = Text("^[0-9]{1,9}$", "a whole number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,21 +69,50 @@ _SHAPES: dict[str, tuple[Key, ...]] = {
     "": (
         Key("label", Name("a label"), "The label to learn; fraud by default."),
         Key("label_delay", Length(), "After how long a label should have come; 7d by default."),
-        Key("review_capacity", _NUMBER, "Events that people can review in a day; 100 by default."),
-        Key("friction_limit", _SHARE, "The most good events to challenge, review or block; 2% by default."),
+        Key("review_capacity", Text(), "Events that people can review in a day; 100 by default."),
+        Key("friction_limit", Text(), "The most good events to challenge, review or block; 2% by default."),
         Key("people", Word(("0", "1", "2")), "How many a promotion needs; 0: `parakh learn` may. 2 by default."),
     ),
-    "costs": tuple(Key(name, _NUMBER, meaning) for name, meaning in _COST_KEYS.items()),
+    "costs": tuple(Key(name, Text(), meaning) for name, meaning in _COST_KEYS.items()),
     "gates": (
         Key("metric", Word(METRICS), "What a challenger has to do better; average_precision by default."),
-        Key("calibration_error", _SHARE, "The greatest expected calibration error; 0.05 by default."),
-        Key("stability", _NUMBER, "The greatest population stability index of an input; 0.25 by default."),
+        Key("calibration_error", Text(), "The greatest expected calibration error; 0.05 by default."),
+        Key("stability", Text(), "The greatest population stability index of an input; 0.25 by default."),
         Key("latency", Length(), "The longest that scoring an event may take; 200us by default."),
-        Key("positives", _COUNT, "The fewest frauds to be judged on; 30 by default."),
+        Key("positives", Text(), "The fewest frauds to be judged on; 30 by default."),
     ),
 }
-_SHARES = ("fraud_share", "block_share", "challenge_stops", "review_stops")
-_AT_MOST_WHOLE = ("challenge_stops", "review_stops")
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """How the number of a key may be written, and what it is in words; `least` and `most` bound it."""
+
+    pattern: str
+    what: str
+    least: float = 0.0
+    most: float = math.inf
+
+    def example(self, value: float) -> str:
+        """A value as learning.toml has it."""
+        return f'"{100 * value:g}%"' if self.pattern.endswith("%?") else f"{value:g}"
+
+
+_PLAIN = "[0-9]{1,12}(\\.[0-9]{1,6})?"
+_AMOUNT = _Number(_PLAIN, "a number, 0 or more")
+_OF_AMOUNT = _Number(f"{_PLAIN}%?", "a share of the amount")
+_SHARE = _Number(f"{_PLAIN}%?", "a share, at most 100%", most=1.0)
+_NUMBERS = {
+    "review_capacity": _Number(_PLAIN, "a number, 1 or more", least=1.0),
+    "friction_limit": _SHARE,
+    "fraud_share": _OF_AMOUNT,
+    "block_share": _OF_AMOUNT,
+    "challenge_stops": _SHARE,
+    "review_stops": _SHARE,
+    "calibration_error": _SHARE,
+    "positives": _Number("[0-9]{1,9}", "a whole number"),
+}
+"""How the keys that are numbers are read; those that do not stand here are amounts."""
 
 
 def read_learning(folder: str | Path) -> LearningSettings:
@@ -115,15 +141,15 @@ def read_learning(folder: str | Path) -> LearningSettings:
         label=str(top.get("label", "fraud")),
         label_delay_us=top.get("label_delay", 7 * DAY_US),
         review_capacity=_number(top, "review_capacity", 100.0, problems),
-        friction_limit=top.get("friction_limit", 0.02),
+        friction_limit=_number(top, "friction_limit", 0.02, problems),
         people=int(top.get("people", 2)),
         costs=Costs(**{name: _number(costs, name, _default(Costs, name), problems) for name in _COST_KEYS}),
         gates=GateSettings(
             metric=str(gates.get("metric", "average_precision")),
-            calibration_error=gates.get("calibration_error", 0.05),
+            calibration_error=_number(gates, "calibration_error", 0.05, problems),
             stability=_number(gates, "stability", 0.25, problems),
             latency_us=float(gates.get("latency", 200.0)),
-            positives=int(gates.get("positives", 30)),
+            positives=int(_number(gates, "positives", 30, problems)),
         ),
     )
     if problems:
@@ -135,16 +161,16 @@ def _number(values: Values, key: str, default: float, problems: list[Problem]) -
     text = values.get(key)
     if text is None:
         return default
-    share = key in _SHARES
-    if text.endswith("%") and not share:
-        problems.append(Problem(f"`{key}` is a number, not a share", text.place, str(text)))
-        return default
-    number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    if key in _AT_MOST_WHOLE and number > 1:
-        hint = f"write {text}% if it is percent" if re.fullmatch("[0-9]{1,2}(\\.[0-9]+)?", text) else ""
-        problems.append(Problem(f"`{key}` is a share, at most 1", text.place, str(text), hint))
-        return default
-    return number
+    kind = _NUMBERS.get(key, _AMOUNT)
+    if re.fullmatch(kind.pattern, text):
+        number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        if kind.least <= number <= kind.most:
+            return number
+    hint = f"such as {key} = {kind.example(default)}"
+    if kind.most == 1 and re.fullmatch("100|[0-9]{1,2}(\\.[0-9]+)?", text):
+        hint = f'write {key} = "{text}%" if it is percent'
+    problems.append(Problem(f"`{key}` must be {kind.what}", text.place, str(text), hint))
+    return default
 
 
 def _default(settings: type[Any], name: str) -> float:

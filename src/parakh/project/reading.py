@@ -352,11 +352,12 @@ class Reading:
 
     def _share(self, node: Scalar, shape: keys.Share, what: str) -> Any:
         share = share_of(node.text)
+        beyond = re.fullmatch("[1-9][0-9]{2,}(\\.[0-9]+)?%", node.text) if share is None else share > shape.most
+        if beyond:
+            return self.problem(f"{what} is at most {shape.most:.0%}", node, hint=shape.why)
         if share is None:
             hint = f"write {node.text}% if it is percent" if re.fullmatch(SHARE_PATTERN, f"{node.text}%") else ""
             return self.problem(f"{what} must be written as 1% or 0.01", node, hint=hint)
-        if share > shape.most:
-            return self.problem(f"{what} is at most {shape.most:.0%}", node, hint=shape.why)
         return share
 
     def _name(self, node: Scalar, text: SourceText, shape: keys.Name) -> Any:

@@ -62,10 +62,11 @@ def read_tables(content: bytes, file: str, shapes: Shapes[str, tuple[Key, ...]])
         return _not_toml(str(error), text, file)
     reading = Reading(file, text, plain_column=lambda _: True)
     nodes = _Nodes(text)
+    unknown = _unknown_tables(reading, nodes, tables, shapes)
     read = dict[str, Values]()
     for table, table_keys in shapes.items():
         content_of = tables if not table else tables.get(table, {})
-        node = nodes.table(table, content_of, skip=tuple(shapes) if not table else ())
+        node = nodes.table(table, content_of, skip=(*shapes, *unknown) if not table else ())
         if not isinstance(node, Mapping):
             reading.problem(f"[{table}] is a table of keys", node, hint=f"write [{table}] on a line of its own")
             continue
@@ -73,6 +74,18 @@ def read_tables(content: bytes, file: str, shapes: Shapes[str, tuple[Key, ...]])
         assert isinstance(values, Values)
         read[table] = values
     return Tables(read, reading, nodes)
+
+
+def _unknown_tables(
+    reading: Reading, nodes: _Nodes, tables: dict[str, Any], shapes: Shapes[str, tuple[Key, ...]]
+) -> list[str]:
+    """The tables that the file does not have, each told; a key of the file that is given as one is told as a value."""
+    known, keys = [name for name in shapes if name], [key.name for key in shapes[""]]
+    unknown = [name for name, value in tables.items() if isinstance(value, dict) and name not in (*known, *keys)]
+    for name in unknown:
+        hint = closest(name, known) or f"its tables are {', '.join(f'[{table}]' for table in known)}"
+        reading.problem(f"unknown table [{name}] in {reading.file}", nodes.header(name), hint=hint)
+    return unknown
 
 
 def _settings(read: dict[str, Values], name: str, zone: str) -> Settings:
@@ -109,14 +122,18 @@ class _Nodes:
             if name in skip and isinstance(value, dict):
                 continue
             if isinstance(value, dict):
-                line = max(self._section(name)[0] - 1, 0)
-                key = self._scalar(name, "", line, max(self.lines[line].find(name), 0))
+                key = self.header(name)
             else:
                 line, column = self._find(name, begin, end)
                 key = self._scalar(name, "", line, column)
             entries.append(Entry(key, self._value(name, value, begin, end)))
         line = max(begin - 1, 0)
         return Mapping(tuple(entries), False, line + 1, 1, self.starts[line], self.starts[line])
+
+    def header(self, table: str) -> Scalar:
+        """The name of a table where it begins."""
+        line = max(self._section(table)[0] - 1, 0)
+        return self._scalar(table, "", line, max(self.lines[line].find(table), 0))
 
     def _section(self, table: str) -> tuple[int, int]:
         """The lines of a table, header left out."""
