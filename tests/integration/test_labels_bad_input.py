@@ -78,15 +78,21 @@ def test_labels_that_say_nothing_of_the_events(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "is empty (0 bytes)"),
-        ("\n\n", "holds no"),
-        ("[]", "JSON array"),
+        ("", "labels.ndjson is empty (0 bytes): it holds no labels"),
+        ("\n\n", "labels.ndjson holds no labels"),
+        ("[]", "is one JSON array; write one label a line"),
     ],
 )
 def test_files_of_labels_that_are_none(here: Path, capsys: pytest.CaptureFixture[str], content: str, said: str) -> None:
     Path("labels.ndjson").write_text(content)
-    assert run([*DATASET, "--out", "set"]) == WRONG_USE
-    assert said in told(capsys)
+    for verb in (
+        [*DATASET, "--out", "set"],
+        ["backtest", "shop", "--events", "payment.ndjson", "--labels", "labels.ndjson"],
+        ["label", "check", "shop", "labels.ndjson"],
+        ["label", "send", "labels.ndjson"],
+    ):
+        assert run(verb) == WRONG_USE
+        assert said in told(capsys)
 
 
 def test_lines_of_wrong_types_are_passed_over_and_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from parakh.errors import InputError
 from parakh.events.chunks import Chunk, JsonLines, Rows
 from parakh.events.csv_rows import unquoted
 from parakh.events.labels import LabelRows, LabelSchema, read_labels
 from parakh.events.quarantine import Quarantine
+from parakh.events.readers import NO_EVENTS
 from parakh.events.sources import Columns, Source, open_source
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD
 from parakh.project.project import Project
 
-__all__ = ["LabelLine", "counted", "label_lines", "open_labels", "read_checked"]
+__all__ = ["LabelLine", "counted", "expect_labels", "label_lines", "open_labels", "read_checked"]
 
 _COLUMNS = Columns(("event_type", "label", "value"), ("known_at", "event_id", "entity", "key", "source"))
 
@@ -34,14 +38,35 @@ class LabelLine:
 
 def open_labels(path: str) -> Source:
     """A file of labels. Raises InputError where it cannot be read or lacks a column."""
-    return open_source(path, _COLUMNS)
+    with _speaking_of_labels():
+        return open_source(path, _COLUMNS)
 
 
 def label_lines(source: Source) -> Iterator[LabelLine]:
     """The labels of a file one by one. Raises InputError where it breaks off."""
-    for chunk in source:
-        for row, body in enumerate(_bodies(chunk)):
-            yield LabelLine(chunk.line(row), body)
+    with _speaking_of_labels():
+        for chunk in source:
+            for row, body in enumerate(_bodies(chunk)):
+                yield LabelLine(chunk.line(row), body)
+
+
+def expect_labels(path: str) -> None:
+    """Look at the first label of a file; a stream is left alone, for what is looked at of it is gone.
+
+    Raises InputError where it cannot be read, or is empty.
+    """
+    if Path(path).is_file():
+        next(label_lines(open_labels(path)), None)
+
+
+@contextlib.contextmanager
+def _speaking_of_labels() -> Iterator[None]:
+    """What reads files takes them for events; an empty one is to be told as one of labels."""
+    try:
+        yield
+    except InputError as error:
+        said = str(error).replace(NO_EVENTS, "holds no labels").replace("one event a line", "one label a line")
+        raise InputError(said) from None
 
 
 def _bodies(chunk: Chunk) -> Iterator[bytes]:
@@ -68,6 +93,8 @@ def _plain(value: object) -> str:
 
 def read_checked(project: Project, labels: Sequence[str] | Source) -> tuple[LabelRows, list[dict[str, Any]]]:
     """The labels that a project takes, and those that it refuses: reason, field, source, line."""
+    for path in () if isinstance(labels, Source) else labels:
+        expect_labels(path)
     definitions = project.definitions
     refused: list[dict[str, Any]] = []
 

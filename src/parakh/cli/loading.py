@@ -99,6 +99,10 @@ def given_past(
     if labels is None:
         expect_label_columns(project, sources, label_delay)
         label_delay = known_after_us if label_delay is None else label_delay
+    else:
+        from parakh.cli.label_files import expect_labels
+
+        expect_labels(labels)
     return Files(sources=sources, labels=labels, label_delay_us=label_delay, quarantine=quarantine)
 
 
