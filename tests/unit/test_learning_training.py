@@ -248,8 +248,24 @@ def test_monotone_inputs_go_one_way(samples: Samples) -> None:
             steps = np.diff(scorer.score(moved).reshape(-1, 9), axis=1) * direction
             assert steps.min() >= -1e-12, (kind, name)
     assert any("risk has no part" in note for note in trained.learned["logistic"].notes)
-    with pytest.raises(InputError, match="no input 'amout'; did you mean amount"):
-        train(samples, Choice(trials=1, monotone={"amout": 1}))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("amout", "--monotone: the model has no input 'amout'; did you mean amount"),
+        ("channel", "--monotone: channel is a text, and texts are no inputs of a model (hint: inputs near "
+                    "it: amount, payments, night)"),
+        ("first_seen", "--monotone: first_seen is a time, and times are no inputs of a model (hint: "),
+        ("nothing", "--monotone: nothing is always NULL in training, and so no input of the model (hint: "),
+        ("always", "--monotone: always is always the same in training, and so no input of the model (hint: "),
+        ("noise", "--monotone: noise is left out by --exclude, and so no input of the model (hint: "),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_monotone_is_told_with_why(name: str, said: str, tmp_path: Path) -> None:
+    samples = read_samples(write_set(tmp_path, columns(1_500)), exclude=["noise"])
+    with pytest.raises(InputError, match=re.escape(said)):
+        train(samples, Choice(trials=1, monotone={name: 1}))
 
 
 _TWICE = """

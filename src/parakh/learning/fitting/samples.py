@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,19 @@ from parakh.expressions.hints import closest
 from parakh.expressions.values import timestamp_us
 from parakh.learning.columns import OWN, taken
 
-__all__ = ["FEWEST_POSITIVE", "NEVER", "TEST", "TRAIN", "Samples", "read_samples"]
+__all__ = [
+    "ASKED", "CONSTANT", "EMPTY", "FEWEST_POSITIVE", "MOMENT", "NEVER", "TEST", "TEXT", "TRAIN", "Samples",
+    "read_samples",
+]  # fmt: skip
 
 FEWEST_POSITIVE = 20
 """Frauds of the training part below which nothing is learned that is more than chance."""
 NEVER = 2**62
 """`known_at_us` where nothing was known."""
 TRAIN, GAP, TEST = 0, 1, 2
+ASKED, TEXT, MOMENT = "as asked", "as texts", "as moments, which never come again"
+EMPTY, CONSTANT = "as always NULL in training", "as constant in training"
+_WHYS = (ASKED, TEXT, MOMENT, EMPTY, CONSTANT)
 _SPLITS = {"train": TRAIN, "gap": GAP, "test": TEST}
 _MOST_SEGMENTS = 4
 _MOST_VALUES = 40
@@ -43,7 +49,8 @@ class Samples:
     `x` is float64[rows, names], C-contiguous: NaN for NULL, booleans 0 and 1, money in major units, as a model is given
     them live. `label` says what the set says, `known_at_us` since when (`NEVER` where nothing was known); `weight` is 1
     or more for sampled rows; `split` is TRAIN, GAP or TEST; `amount` is float64[rows] or None; `segments` are texts by
-    which figures are broken down. `notes` say in plain words what was left out and why. `card` is the set's.
+    which figures are broken down. `left_out` says why a column is no input, `notes` the same and more in plain words.
+    `card` is the set's.
     """
 
     event_type: str
@@ -58,6 +65,7 @@ class Samples:
     ids: pa.Array
     amount: NDArray[np.float64] | None
     segments: dict[str, pa.DictionaryArray]
+    left_out: dict[str, str]
     notes: tuple[str, ...]
     card: dict[str, Any]
 
@@ -123,8 +131,10 @@ def read_samples(folder: Path, *, exclude: Collection[str] = ()) -> Samples:
     for place, name in enumerate(names):
         x[:, place] = _numbers(table.column(name))
     kept, dull = _lively(x[split == TRAIN], names)
+    left_out |= {_live_name(names[place], event_type): why for place, why in dull.items()}
+    notes = _notes(left_out)
     if not kept:
-        raise InputError(f"{folder}: no input is left to learn from: {'; '.join((*left_out, *dull))}")
+        raise InputError(f"{folder}: no input is left to learn from: {'; '.join(notes)}")
     amount = _amount(card)
     return Samples(
         event_type=event_type,
@@ -139,7 +149,8 @@ def read_samples(folder: Path, *, exclude: Collection[str] = ()) -> Samples:
         ids=table.column("event_id").combine_chunks(),
         amount=None if amount is None else _numbers(table.column(amount)),
         segments=_segments(card, table),
-        notes=(*left_out, *dull, *(str(text) for text in card.get("warnings", ()))),
+        left_out=left_out,
+        notes=(*notes, *(str(text) for text in card.get("warnings", ()))),
         card=card,
     )
 
@@ -172,8 +183,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], pa.Table]:
     return card, table
 
 
-def _usable(card: dict[str, Any], table: pa.Table, exclude: Collection[str]) -> tuple[list[str], list[str]]:
-    """The columns that are numbers, and notes on the others."""
+def _usable(card: dict[str, Any], table: pa.Table, exclude: Collection[str]) -> tuple[list[str], dict[str, str]]:
+    """The columns that are numbers, and of the others why they are left out."""
     inputs = [item["name"] for item in card["columns"] if item.get("role") != "set"]
     event_type = str(card["event_type"])
     live = {_live_name(name, event_type): name for name in inputs}
@@ -181,44 +192,32 @@ def _usable(card: dict[str, Any], table: pa.Table, exclude: Collection[str]) -> 
         if name not in live:
             near = closest(name, list(live))
             raise InputError(f"--exclude: the set has no input {name!r}{f'; {near}' if near else ''}")
-    texts, times, names = [], [], []
-    for name in inputs:
-        type = table.schema.field(name).type
-        if _live_name(name, event_type) in exclude:
-            continue
+    left_out = dict.fromkeys(exclude, ASKED)
+    for name, column in live.items():
+        type = table.schema.field(column).type
         if pa.types.is_dictionary(type) or pa.types.is_string(type):
-            texts.append(name)
+            left_out.setdefault(name, TEXT)
         elif pa.types.is_timestamp(type):
-            times.append(name)
-        else:
-            names.append(name)
-    notes = []
-    if exclude:
-        notes.append(f"left out, as asked: {', '.join(exclude)}")
-    if texts:
-        notes.append(f"left out, as texts: {', '.join(texts)}")
-    if times:
-        notes.append(f"left out, as moments, which never come again: {', '.join(times)}")
-    return names, notes
+            left_out.setdefault(name, MOMENT)
+    return [column for name, column in live.items() if name not in left_out], left_out
 
 
-def _lively(x: NDArray[np.float64], names: Sequence[str]) -> tuple[list[int], list[str]]:
-    """The columns that say anything in training, and notes on the others."""
-    empty, constant, kept = [], [], []
-    for place, name in enumerate(names):
+def _lively(x: NDArray[np.float64], names: Sequence[str]) -> tuple[list[int], dict[int, str]]:
+    """The places of the columns that say anything in training, and of the others why they do not."""
+    dull = {}
+    for place in range(len(names)):
         known = x[:, place][~np.isnan(x[:, place])]
         if not known.size:
-            empty.append(name)
+            dull[place] = EMPTY
         elif known.size == len(x) and known.min() == known.max():
-            constant.append(name)
-        else:
-            kept.append(place)
-    notes = []
-    if empty:
-        notes.append(f"left out, as always NULL in training: {', '.join(empty)}")
-    if constant:
-        notes.append(f"left out, as constant in training: {', '.join(constant)}")
-    return kept, notes
+            dull[place] = CONSTANT
+    return [place for place in range(len(names)) if place not in dull], dull
+
+
+def _notes(left_out: Mapping[str, str]) -> list[str]:
+    """What is left out, in a sentence a reason."""
+    named = {why: [name for name, reason in left_out.items() if reason == why] for why in _WHYS}
+    return [f"left out, {why}: {', '.join(names)}" for why, names in named.items() if names]
 
 
 def _expect_both_classes(label: NDArray[np.bool_], card: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ Everything is seeded and fitted by one thread at a time, so that the same set an
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +21,7 @@ from parakh.learning.fitting.boosting import Boosting, calibrated_text, gains
 from parakh.learning.fitting.calibration import Calibration, platt
 from parakh.learning.fitting.prequential import FOLDS, Fold, make_folds
 from parakh.learning.fitting.regression import RIDGE, calibrated, fit_logistic
-from parakh.learning.fitting.samples import FEWEST_POSITIVE, Samples
+from parakh.learning.fitting.samples import ASKED, CONSTANT, EMPTY, FEWEST_POSITIVE, MOMENT, TEXT, Samples
 from parakh.learning.fitting.search import WORKERS, Found, search
 from parakh.learning.measures.ranking import Ranking
 from parakh.models.definition import Model
@@ -40,6 +41,13 @@ TRIALS = 16
 _MOST_PERMUTED = 15
 _PERMUTED_ROWS = 20_000
 _SEARCH_SHARE = 0.6
+_NO_INPUT = {
+    TEXT: "is a text, and texts are no inputs of a model",
+    MOMENT: "is a time, and times are no inputs of a model",
+    EMPTY: "is always NULL in training, and so no input of the model",
+    CONSTANT: "is always the same in training, and so no input of the model",
+    ASKED: "is left out by --exclude, and so no input of the model",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,6 +331,11 @@ def _as_known(samples: Samples, known_by_us: int) -> tuple[Samples, int]:
 
 def _expect_inputs(samples: Samples, choice: Choice) -> None:
     for name in choice.monotone:
-        if name not in samples.names:
-            near = closest(name, list(samples.names))
-            raise InputError(f"--monotone: the model has no input {name!r}{f'; {near}' if near else ''}")
+        if name in samples.names:
+            continue
+        said = _NO_INPUT.get(samples.left_out.get(name, ""))
+        if said is not None:
+            there = ", ".join(difflib.get_close_matches(name, samples.names, n=3, cutoff=0.0))
+            raise InputError(f"--monotone: {name} {said} (hint: inputs near it: {there})")
+        near = closest(name, list(samples.names))
+        raise InputError(f"--monotone: the model has no input {name!r}{f'; {near}' if near else ''}")
