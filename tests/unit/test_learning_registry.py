@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -361,6 +362,23 @@ def test_who_must_be_said(shop: Path) -> None:
             Registry.open(shop, NAME).add(2, by=who, at_us=AT)
     with pytest.raises(InputError, match="not the name of a model"):
         Registry.open(shop, "../models")
+
+
+@pytest.mark.parametrize(
+    ("name", "event_type", "said"),
+    [
+        ("mod\u00e9l", "payment", "is not the name of a model: letters, digits and _, at most 50"),
+        ("a" * 51, "payment", "is not the name of a model"),
+        ("2nd", "payment", "is not the name of a model"),
+        ("select", "payment", "'select' is a word of SQL and cannot name a model"),
+        ("input_3", "payment", "input_3 is already a field or signal of payment: say another name"),
+        (NAME, "transfer", "payment_fraud scores payment, not transfer: say another name"),
+        (NAME, "refund", "the project has no event type 'refund': is the set one of this project?"),
+    ],
+)
+def test_a_name_that_no_version_could_have_is_refused(shop: Path, name: str, event_type: str, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        Registry.open(shop, name).expect_scores(event_type)
 
 
 def test_settings_are_read_with_places(tmp_path: Path) -> None:

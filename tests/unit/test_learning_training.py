@@ -17,7 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parakh.cli.main import WRONG_USE, run
 from parakh.errors import InputError
+from parakh.learning.fitting import training
 from parakh.learning.fitting.boosting import Boosting, TreeParameters, calibrated_text
 from parakh.learning.fitting.calibration import platt
 from parakh.learning.fitting.model_card import make_card
@@ -266,6 +268,19 @@ def test_what_cannot_be_monotone_is_told_with_why(name: str, said: str, tmp_path
     samples = read_samples(write_set(tmp_path, columns(1_500)), exclude=["noise"])
     with pytest.raises(InputError, match=re.escape(said)):
         train(samples, Choice(trials=1, monotone={name: 1}))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("no name", "is not the name of a model"), ("select", "is a word of SQL and cannot name")]
+)
+def test_a_bad_name_is_refused_before_the_training(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_set(tmp_path / "set", columns(1_500))
+    monkeypatch.setattr(training, "train", None)
+    assert run(["train", str(tmp_path / "set"), "--model", name, "--out", str(tmp_path / "model")]) == WRONG_USE
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "model").exists()
 
 
 _TWICE = """

@@ -105,6 +105,7 @@ def command(
     from parakh.learning.fitting.model_card import expect_room, make_card, write_model
     from parakh.learning.fitting.samples import read_samples
     from parakh.learning.fitting.training import TRIALS, Choice, train
+    from parakh.learning.promotion.versions import expect_name
     from parakh.learning.settings import LearningSettings, read_learning
 
     settings, zone, signed = LearningSettings(), "UTC", ""
@@ -112,6 +113,7 @@ def command(
         expect_room(out)
     samples = read_samples(training_set, exclude=exclude)
     name = model or f"{samples.event_type}_{samples.label_name}"
+    expect_name(name)
     if project is not None:
         from parakh.cli.loading import load_project
         from parakh.learning.promotion.registry import Registry
@@ -121,6 +123,7 @@ def command(
         zone = loaded.definitions.settings.time_zone
         settings = read_learning(project)
         registry = Registry.open(project, name)
+        registry.expect_scores(samples.event_type)
         if loaded.hash != samples.card["project"]["hash"]:
             errors.say(f"{yellow('warning')} the set was made by another version of the project: inputs may differ")
     wanted: Kind | None = None if kind == "both" else "lightgbm" if kind == "lightgbm" else "logistic"

@@ -26,6 +26,7 @@ from parakh.learning.promotion.versions import (
     Version,
     expect_agreement,
     expect_file,
+    expect_name,
     model_of,
     place_of,
     read_card,
@@ -68,8 +69,7 @@ class Registry:
         `model` is no name. Nothing is written, but to end a step that a crash left half done.
         """
         root = Path(project_folder)
-        if not model.isidentifier() or len(model) > 50:
-            raise InputError(f"{model!r} is not the name of a model: letters, digits and _, at most 50")
+        expect_name(model)
         mend(root)
         project = Project.load(root)
         return cls(root, model, project, read_held(root, model, project))
@@ -103,6 +103,21 @@ class Registry:
             there = ", ".join(str(each.number) for each in self.versions) or "none yet"
             raise InputError(f"{self.model} has no version {number}; its versions are {there}")
         return found
+
+    def expect_scores(self, event_type: str) -> None:
+        """Raise InputError where a version that scores this event type could not be taken in, or not promoted."""
+        event = next((item for item in self.project.definitions.events if item.name == event_type), None)
+        if event is None:
+            raise InputError(f"the project has no event type {event_type!r}: is the set one of this project?")
+        if self.event_type not in ("", event_type):
+            raise InputError(f"{self.model} scores {self.event_type}, not {event_type}: say another name (--model)")
+        signals = [name for item in self.project.definitions.signals if item.event_type == event_type
+                   for name, _ in item.define]  # fmt: skip
+        if self.model in (*(item.name for item in event.fields), *(name for name, _ in event.derive), *signals):
+            raise InputError(
+                f"{self.model} is already a field or signal of {event_type}: say another name (--model), "
+                f"such as {event_type}_{self.model}"
+            )
 
     def claim(self) -> int:
         """The number of a new version, with its folder made: nobody else gets it. Take it when its files are there."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from parakh.errors import InputError
+from parakh.expressions.parse import is_name
 from parakh.models.definition import Model
 from parakh.project.edit import defined_in
 from parakh.project.project import Project
@@ -22,7 +24,7 @@ from parakh.rules.definition import Mode
 
 __all__ = [
     "CANDIDATE", "CHAMPION", "FILE", "RETIRED", "SHADOW", "Event", "Held", "Version", "expect_agreement", "expect_file",
-    "model_of", "place_of", "read_card", "read_held", "store", "stored",
+    "expect_name", "model_of", "place_of", "read_card", "read_held", "store", "stored",
 ]  # fmt: skip
 
 CANDIDATE, SHADOW, CHAMPION, RETIRED = "candidate", "shadow", "champion", "retired"
@@ -107,6 +109,17 @@ class Held:
 def place_of(model: str) -> str:
     """Where the versions of a model stand, in the project's folder."""
     return f"models/{model}"
+
+
+def expect_name(model: str) -> None:
+    """Raise InputError where a model cannot have this name: a challenger stands beside it as NAME_vN."""
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,49}", model):
+        raise InputError(
+            f"{model!r} is not the name of a model: letters, digits and _, at most 50 and not a digit first, "
+            "such as payment_fraud"
+        )
+    if not is_name(model):
+        raise InputError(f"{model!r} is a word of SQL and cannot name a model: rules read its score by its name")
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:
