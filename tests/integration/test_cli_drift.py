@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,6 +69,21 @@ def test_what_changed_is_told_with_exit_code_1_and_on_a_page(
     assert "<script" not in page_text
     assert run(["drift", str(project), "--events", str(file)]) == FOUND_PROBLEMS
     assert "alarm  amount is spread otherwise since 2025-02-17" in capsys.readouterr().out
+
+
+def test_rates_are_drawn_as_they_were_before_and_as_they_are_watched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    project, file = shop(tmp_path / "shop"), events(tmp_path / "payment.ndjson")
+    page = tmp_path / "drift.html"
+    looked(capsys, project, "--events", file, "--since", "2025-02-17", "--out", page)
+    (figure,) = re.findall(r"<figure(?:(?!<figure).)*payment events.*?</figure>", page.read_text(), re.DOTALL)
+    rows = re.findall(r'<th scope="row">(before|watched)</th><td class="n">([^<]*)</td><td class="n">([^<]*)<', figure)
+    before, watched = ([row[1:] for row in rows if row[0] == name] for name in ("before", "watched"))
+    assert [at[:10] for at, _ in watched] == ["2025-02-17", "2025-02-24"]
+    assert [at[:10] for at, _ in before] == [f"2025-{day}" for day in
+                                             ("01-06", "01-13", "01-20", "01-27", "02-03", "02-10")]  # fmt: skip
 
 
 def test_a_calm_stream_ends_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

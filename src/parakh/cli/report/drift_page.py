@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from parakh.cli.report.charts import table
 from parakh.cli.report.data import Figure
@@ -14,6 +15,7 @@ from parakh.cli.report.document import Section, document
 from parakh.cli.report.html import Markup, element
 from parakh.cli.report.plots import Series, bars, heat, histogram, over_time
 from parakh.cli.words import plural, thousands
+from parakh.decisions.definition import DAY_US
 from parakh.learning.changes.drift import ALARM, WATCH, told
 from parakh.learning.changes.tracks import Track
 from parakh.learning.changes.watching import Drift
@@ -39,7 +41,11 @@ def render(found: Drift, history: History, *, project: str, past: Sequence[Mappi
         ),
         Section("Those that moved most", f"Their values then, and in the newest {found.every}", _worst(found)),
         Section("Scores", "What the models said of the events, then and now", _scores(found, history)),
-        Section("Rates", "Shaded is what chance explains, days as they vary included", _rates(found)),
+        Section(
+            "Rates",
+            "What was before, and what is watched; shaded is what chance explains, days as they vary included",
+            _rates(found, history),
+        ),
     ]
     alarms, watched = len(found.alarming), len(found.alarms) - len(found.alarming)
     against = f"the card of {found.model}" if found.model else f"{plural(found.reference, 'event')} before"
@@ -147,17 +153,17 @@ def _scores(found: Drift, history: History) -> list[Markup]:
     return parts
 
 
-def _rates(found: Drift) -> list[Markup]:
+def _rates(found: Drift, history: History) -> list[Markup]:
     rules = sorted(
         (item for item in found.of_kind("hit_rate") if item.last is not None),
         key=lambda item: (-int(item.state.max()), -float(np.nansum(item.value * item.count))),
     )
     hit = [item for item in rules if np.nansum(item.value) or item.reference]
     shown = [*found.of_kind("label_rate"), *found.of_kind("received"), *hit[:_MOST_RULES]]
-    return [_rate(item, found) for item in shown if item.last is not None]
+    return [_rate(item, found, history) for item in shown if item.last is not None]
 
 
-def _rate(track: Track, found: Drift) -> Markup:
+def _rate(track: Track, found: Drift, history: History) -> Markup:
     words = {
         "label_rate": (f"{track.subject} of matured events", "% of matured"),
         "received": (f"{track.subject} events", "events a day"),
@@ -168,10 +174,31 @@ def _rate(track: Track, found: Drift) -> Markup:
     at, value = found.periods, scale * track.value
     finite = np.isfinite(track.low) & np.isfinite(track.high)
     low, high = (np.where(finite, scale * bound, np.nan) for bound in (track.low, track.high))
-    series = [Series("now", at, value, low, high)]
-    if not math.isnan(track.reference):
-        series.append(Series("before", at, np.full(at.size, scale * track.reference), dashed=True))
+    series = [Series("watched", at, value, low, high)]
+    earlier, rates = _before(track, found, history)
+    if earlier.size:
+        series.append(Series("before", earlier, scale * rates))
     return over_time(series, title=title, y=unit, note=f"{unit}, by {found.every}")
+
+
+def _before(track: Track, found: Drift, history: History) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The same rate before what is watched, in whole weeks or days counted back from there: their beginnings, rates."""
+    length = DAY_US * (days := 7 if found.every == "week" else 1)
+    whole = int(min(max(0, (found.since_us - int(history.time_us.min())) // length), _MOST_PERIODS))
+    starts = found.since_us - length * np.arange(whole, 0, -1)
+    all_of_them = np.ones(len(history), np.bool_)
+    of = history.matured if track.kind == "label_rate" else all_of_them
+    place = (history.time_us - found.since_us) // length + whole
+    rows = np.flatnonzero(of & (place >= 0) & (history.time_us < found.since_us))
+    events = np.bincount(place[rows], minlength=whole).astype(np.float64)
+    if track.kind == "received":
+        return starts, events / days
+    names = [rule.name for rule in history.rules]
+    hits = history.fraud if track.kind == "label_rate" else history.hit(names.index(track.subject))
+    rate = np.divide(
+        np.bincount(place[rows], hits[rows], minlength=whole), events, out=np.full(whole, np.nan), where=events > 0
+    )
+    return starts, rate
 
 
 def _by_distance(tracks: Sequence[Track]) -> list[Track]:
