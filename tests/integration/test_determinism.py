@@ -31,7 +31,7 @@ from parakh.simulation import simulate
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "card-payments"
 TYPES = ("customer_opened", "login", "password_change", "payee_added", "payment", "decline", "transfer")
-EVENTS = 20_000
+EVENTS = 6_000
 THREE_DAYS_US = 3 * 86_400_000_000
 ROUND = 1024
 
@@ -48,7 +48,7 @@ class Answer:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example with labels in a file, the same with labels in a column, and 20,000 events as a source may send them:
+    """The example with labels in a file, the same with labels in a column, and 6,000 events as a source may send them:
     not in order, some twice, some of another body, some no events at all."""
     folder = tmp_path_factory.mktemp("determinism")
     simulate("fintech", events=EVENTS, seed=7, out=folder / "events")
@@ -179,20 +179,20 @@ def test_the_events_are_of_every_kind(dirty: Answer, columned: Answer) -> None:
         columned.counts,
     ):
         assert received > EVENTS >= accepted > decided > EVENTS // 2
-        assert duplicates > 300
+        assert duplicates > 100
         assert {"bad_json", "bad_utf8", "missing_id", "conflict"} <= set(quarantined)
         assert late > 20
         assert all(outcomes["payment"][word] for word in ("allow", "block", "review"))
         assert judged["payment"].frauds > 50
-        assert labels["applied"] > 100
+        assert labels["applied"] > 80
 
 
-@pytest.mark.parametrize("size", [64, 1000, 20_000])
+@pytest.mark.parametrize("size", [64, 1000, EVENTS])
 def test_any_size_of_batches(shop: Project, folder: Path, dirty: Answer, size: int) -> None:
     assert_same(answer(shop, files(folder, "dirty_"), batch_size=size), dirty)
 
 
-@pytest.mark.parametrize("size", [64, 20_000])
+@pytest.mark.parametrize("size", [64, EVENTS])
 def test_any_size_of_batches_with_labels_in_a_column(
     columns: Project, folder: Path, columned: Answer, size: int
 ) -> None:
@@ -265,22 +265,25 @@ def test_any_format(
     assert_same(answer(shop, mixed), clean)
 
 
-@pytest.mark.parametrize(("zone", "hash_seed"), [("Pacific/Chatham", "1"), ("America/New_York", "99")])
-def test_another_process_writes_the_same_bytes(folder: Path, dirty: Answer, zone: str, hash_seed: str) -> None:
+@pytest.mark.parametrize(
+    ("zone", "hash_seed", "ending"), [("Pacific/Chatham", "1", "ndjson"), ("America/New_York", "99", "parquet")]
+)
+def test_another_process_writes_the_same_bytes(
+    folder: Path, dirty: Answer, zone: str, hash_seed: str, ending: str
+) -> None:
     environment = {**os.environ, "TZ": zone, "PYTHONHASHSEED": hash_seed, "LC_ALL": "C"}
     events = [part for source in files(folder, "dirty_") for part in ("-e", f"{source.event_type}={source.path}")]
-    for ending in ("ndjson", "parquet"):
-        out = folder / f"{hash_seed}.{ending}"
-        done = subprocess.run(
-            [sys.executable, "-m", "parakh", "replay", str(folder / "shop"), *events,
-             "--labels", str(folder / "labels.ndjson"), "--out", str(out), "--features"],
-            env=environment, capture_output=True, check=False, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        if ending == "ndjson":
-            assert out.read_bytes() == dirty.lines
-        else:
-            assert pq.read_table(out).equals(dirty.table)
+    out = folder / f"{hash_seed}.{ending}"
+    done = subprocess.run(
+        [sys.executable, "-m", "parakh", "replay", str(folder / "shop"), *events,
+         "--labels", str(folder / "labels.ndjson"), "--out", str(out), "--features"],
+        env=environment, capture_output=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    if ending == "ndjson":
+        assert out.read_bytes() == dirty.lines
+    else:
+        assert pq.read_table(out).equals(dirty.table)
 
 
 def test_lines_of_a_live_service_are_decided_as_a_replay_does(tmp_path: Path) -> None:
@@ -305,7 +308,7 @@ def test_lines_of_a_live_service_are_decided_as_a_replay_does(tmp_path: Path) ->
     }.items():  # fmt: skip
         (tmp_path / "shop" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "shop" / name).write_text(text)
-    simulate("fintech", events=6_000, seed=5, out=tmp_path)
+    simulate("fintech", events=2_000, seed=5, out=tmp_path)
     rng = random.Random(5)
     lines = disorder([json.loads(line) for line in (tmp_path / "payment.ndjson").open()], rng)
     data = [json.dumps(line).encode() for line in lines]
