@@ -253,6 +253,10 @@ def _limits(trained: Trained, baseline: Mapping[str, Baseline], against: Paired)
     found += _drifting(trained, baseline)
     if (samples.weight != 1).any():
         found.append("Good events were sampled; figures are weighted to stand for all.")
+    found.append(
+        "Card precision is not computed: a set does not say whose card an event is, which is personal. So intervals "
+        "draw events one by one, and are too narrow where frauds come in runs of one card."
+    )
     if not against.low > 0:
         found.append(f"It ranks no better than the {_name(trained.other)} beyond what chance would do.")
     if trained.found.cut_short:
