@@ -27,15 +27,22 @@ _SHOWN = 20
 @click.command(
     short_help="Which segment left its own history, and when; without labels.",
     epilog="\b\nExamples\n  parakh anomalies shop --events payment.ndjson --by country\n"
-    "  parakh anomalies shop --data /var/lib/parakh --for payment --by country --by device_model --every hour\n"
-    "  parakh anomalies shop --events payment.ndjson --by category --distinct card --json",
+    "  parakh anomalies shop --data /var/lib/parakh --for payment --by country --by channel --every hour\n"
+    "  parakh anomalies shop --events payment.ndjson --by category --distinct device --json",
 )
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @past_options()
-@click.option("--for", "event_type", metavar="TYPE", help="Of which event type, where there are several.")
-@click.option("--by", multiple=True, metavar="FIELD", help="Segments: the values of this field. Repeat for more.")
+@click.option("--for", "event_type", metavar="TYPE", help="Of which event type; the only one there is, unless said.")
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="FIELD",
+    help="Segments: the values of this field. Repeat for more; all events are one, unless said.",
+)
 @click.option("--distinct", metavar="FIELD", help="Count the different values of this field too, such as cards.")
-@click.option("--every", type=click.Choice(["hour", "day"]), default="day", show_default=True, help="Look at each.")
+@click.option(
+    "--every", type=click.Choice(["hour", "day"]), default="day", show_default=True, help="How long a span is."
+)
 @click.option(
     "--rate",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -43,8 +50,20 @@ _SHOWN = 20
     show_default=True,
     help="The expected share of false alarms among what is told.",
 )
-@click.option("--from", "from_us", type=MOMENT, metavar="TIME", help="Events from this time on.")
-@click.option("--to", "to_us", type=MOMENT, metavar="TIME", help="Events before this time.")
+@click.option(
+    "--from",
+    "from_us",
+    type=MOMENT,
+    metavar="TIME",
+    help="Events from this time on, as 2025-01-31; from the first, unless said.",
+)
+@click.option(
+    "--to",
+    "to_us",
+    type=MOMENT,
+    metavar="TIME",
+    help="Events before this time, as 2025-01-31; up to the last, unless said.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(
     project: Path,

@@ -33,10 +33,16 @@ __all__ = ["command"]
     "--against",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="OLD",
-    help="A project to compare with: the one that was live.",
+    help="A project to compare with: the one that was live; none, unless said.",
 )
 @click.option("--segment", "segments", multiple=True, metavar="FIELD", help="Figures by its values. Repeat for more.")
-@click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A page: HTML.")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a page (HTML); none, unless said.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(
     asked: Asked,

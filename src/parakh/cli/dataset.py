@@ -47,8 +47,12 @@ class _Share(click.ParamType):  # type: ignore[type-arg]
 )
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @past_options()
-@click.option("--for", "event_type", metavar="TYPE", help="Of which event type; where several have the label.")
-@click.option("--label", default="fraud", show_default=True, help="The label to learn: one that is true or false.")
+@click.option(
+    "--for", "event_type", metavar="TYPE", help="Of which event type; the one that has the label, unless said."
+)
+@click.option(
+    "--label", metavar="NAME", default="fraud", show_default=True, help="The label to learn: one that is true or false."
+)
 @click.option(
     "--out",
     "-o",
@@ -57,18 +61,46 @@ class _Share(click.ParamType):  # type: ignore[type-arg]
     metavar="DIR",
     help="A new folder, or one of a set before.",
 )
-@click.option("--from", "from_us", type=MOMENT, metavar="TIME", help="Events from this time on.")
-@click.option("--to", "to_us", type=MOMENT, metavar="TIME", help="Events before this time.")
+@click.option(
+    "--from",
+    "from_us",
+    type=MOMENT,
+    metavar="TIME",
+    help="Events from this time on, as 2025-01-31; from the first, unless said.",
+)
+@click.option(
+    "--to",
+    "to_us",
+    type=MOMENT,
+    metavar="TIME",
+    help="Events before this time, as 2025-01-31; up to the last, unless said.",
+)
 @click.option(
     "--known-by",
     type=MOMENT,
     metavar="TIME",
-    help="The cut-off: nothing that came later counts. The time of the last event, unless said.",
+    help="The cut-off, as 2025-01-31: nothing that came later counts. The time of the last event, unless said.",
 )
-@click.option("--test-from", type=MOMENT, metavar="TIME", help="Events from this time on are for testing.")
-@click.option("--gap", type=LENGTH_OF_TIME, metavar="LENGTH", help="Between training and test (7d).")
-@click.option("--sample", type=_Share(), metavar="SHARE", default="100%", help="Of events not positive, keep 10%.")
-@click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Which of them.")
+@click.option(
+    "--test-from",
+    type=MOMENT,
+    metavar="TIME",
+    help="Events from this time on, as 2025-01-31, are for testing; none, unless said.",
+)
+@click.option(
+    "--gap",
+    type=LENGTH_OF_TIME,
+    metavar="LENGTH",
+    help="So long before the test nothing is for training; 7d, unless said.",
+)
+@click.option(
+    "--sample",
+    type=_Share(),
+    metavar="SHARE",
+    default="100%",
+    help="Of events that are not positive keep this share, as 10%; all, unless said.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Which events a sample has.")
 @click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
 def command(
     project: Path,

@@ -35,13 +35,31 @@ _MOST_ROWS = 12
 )
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @history_options
-@click.option("--since", "since_us", type=MOMENT, metavar="TIME", help="Watch from this time on.")
 @click.option(
-    "--reference-to", "reference_to_us", type=MOMENT, metavar="TIME", help="The reference ends here (--since)."
+    "--since",
+    "since_us",
+    type=MOMENT,
+    metavar="TIME",
+    help="Watch from this time on, as 2025-01-31; the last four weeks, unless said.",
+)
+@click.option(
+    "--reference-to",
+    "reference_to_us",
+    type=MOMENT,
+    metavar="TIME",
+    help="The reference ends at this time, as 2025-01-31; at --since, unless said.",
 )
 @click.option("--model", metavar="NAME", help="Hold inputs against the card of this model's champion.")
-@click.option("--every", type=click.Choice(["week", "day"]), default="week", show_default=True, help="A period.")
-@click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A page: HTML.")
+@click.option(
+    "--every", type=click.Choice(["week", "day"]), default="week", show_default=True, help="How long a period is."
+)
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a page (HTML); none, unless said.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--post", is_flag=True, help="Post the alarms to a running server, whose webhooks send them on.")
 @server_option

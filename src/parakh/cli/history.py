@@ -107,23 +107,40 @@ def history_options(command: Callable[..., int]) -> Callable[..., int]:
         return command(asked=asked, **given)
 
     options = (
-        click.option("--maturity", type=LENGTH_OF_TIME, metavar="LENGTH", help="When an event counts as matured (7d)."),
+        click.option(
+            "--maturity",
+            type=LENGTH_OF_TIME,
+            metavar="LENGTH",
+            help="An event counts as matured after so long; label_delay of learning.toml, or 7d, unless said.",
+        ),
         click.option(
             "--known-by",
             type=MOMENT,
             metavar="TIME",
-            help="The cut-off: nothing that came later counts. The time of the last event, unless said.",
+            help="The cut-off, as 2025-01-31: nothing that came later counts. The time of the last event, unless said.",
         ),
-        click.option("--to", "to_us", type=MOMENT, metavar="TIME", help="Events before this time."),
+        click.option(
+            "--to",
+            "to_us",
+            type=MOMENT,
+            metavar="TIME",
+            help="Events before this time, as 2025-01-31; up to the last, unless said.",
+        ),
         click.option(
             "--from",
             "from_us",
             type=MOMENT,
             metavar="TIME",
-            help="Events from this time on; windows see what was before.",
+            help="Events from this time on, as 2025-01-31; from the first, unless said. Windows see what was before.",
         ),
-        click.option("--label", metavar="NAME", help="The label that says what was fraud (fraud)."),
-        click.option("--for", "event_type", metavar="TYPE", help="Of which event type; where several have the label."),
+        click.option(
+            "--label",
+            metavar="NAME",
+            help="The label that says what was fraud; that of learning.toml, or fraud, unless said.",
+        ),
+        click.option(
+            "--for", "event_type", metavar="TYPE", help="Of which event type; the one that has the label, unless said."
+        ),
     )
     for option in options:
         collected = option(collected)

@@ -72,12 +72,17 @@ def command() -> None:
 )
 @click.argument("event_type", metavar="TYPE")
 @click.argument("event_id", metavar="ID")
-@click.argument("saying", metavar="LABEL=VALUE", type=_Saying(), required=False)
+@click.argument("saying", metavar="[LABEL=VALUE]", type=_Saying(), required=False)
 @click.option("--withdraw", metavar="LABEL", help="Take back what was said, instead of LABEL=VALUE.")
 @click.option("--source", metavar="NAME", help="Who says so, as the project ranks its sources.")
-@click.option("--known-at", metavar="TIME", help="Since when it is known; now, unless said.")
+@click.option("--known-at", metavar="TIME", help="Since when it is known, as 2025-01-31; now, unless said.")
 @click.option("--to", metavar="FILE", help="Append it to a file of labels instead of sending it; needs --project.")
-@click.option("--project", type=click.Path(exists=True, file_okay=False, path_type=Path), help="What --to checks by.")
+@click.option(
+    "--project",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="PROJECT",
+    help="What --to checks by.",
+)
 @server_option
 def event(
     event_type: str,
@@ -148,8 +153,12 @@ def _reason(code: str) -> str:
     "  parakh label send labels.ndjson --skip 42000     # go on where it was interrupted",
 )
 @click.argument("file", metavar="FILE")
-@click.option("--skip", type=click.IntRange(min=0), default=0, help="So many labels were sent before.")
-@click.option("--refused", metavar="FILE", help="Where refused labels go, with reasons (FILE.refused.ndjson).")
+@click.option(
+    "--skip", type=click.IntRange(min=0), default=0, show_default=True, help="So many labels were sent before."
+)
+@click.option(
+    "--refused", metavar="FILE", help="Where refused labels go, with reasons; FILE.refused.ndjson, unless said."
+)
 @server_option
 @_json
 def send(file: str, skip: int, refused: str | None, server: str, as_json: bool) -> int:

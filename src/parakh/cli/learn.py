@@ -40,9 +40,19 @@ __all__ = ["command"]
 )
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @history_options
-@click.option("--model", metavar="NAME", help="The model; the one that the policy reads, or EVENT_LABEL.")
-@click.option("--trials", type=click.IntRange(1, 10_000), metavar="N", help="Parameters that are tried (16).")
-@click.option("--budget", type=LENGTH_OF_TIME, metavar="LENGTH", help="End the search for parameters after so long.")
+@click.option("--model", metavar="NAME", help="The model; the one that the policy reads, or EVENT_LABEL, unless said.")
+@click.option(
+    "--trials",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="So many sets of parameters are tried; 16, unless said.",
+)
+@click.option(
+    "--budget",
+    type=LENGTH_OF_TIME,
+    metavar="LENGTH",
+    help="End the search for parameters after so long, as 90s; after all trials, unless said.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of all that is drawn.")
 @click.option(
     "--min-precision",
@@ -53,9 +63,22 @@ __all__ = ["command"]
 )
 @click.option("--most", type=click.IntRange(1, 100), default=5, show_default=True, help="At most so many rules.")
 @click.option("--by", metavar="WHO", help="Who asks for a promotion; git's user.email or $USER, unless said.")
-@click.option("--at", "at_us", type=MOMENT, metavar="TIME", help="When, for the record; now, unless said.")
-@click.option("--every", type=LENGTH_OF_TIME, metavar="LENGTH", help="Go round again after so long, until stopped.")
-@click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A page (HTML).")
+@click.option(
+    "--at", "at_us", type=MOMENT, metavar="TIME", help="When, for the record, as 2025-01-31; now, unless said."
+)
+@click.option(
+    "--every",
+    type=LENGTH_OF_TIME,
+    metavar="LENGTH",
+    help="Go round again after so long, as 7d, until stopped; once, unless said.",
+)
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a page (HTML); none, unless said.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def command(
     asked: Asked,

@@ -76,9 +76,11 @@ def event_options(*, required: bool = True) -> Callable[[_Command], _Command]:
             "--label-delay",
             type=LENGTH_OF_TIME,
             metavar="LENGTH",
-            help="When a label in an events file becomes known: so long after its event (7d).",
+            help="When a label in an events file becomes known: so long after its event, as 7d, the default.",
         ),
-        click.option("--labels", metavar="FILE", help="Labels: event_type, event_id, label, value, known_at, source."),
+        click.option(
+            "--labels", metavar="FILE", help="A file of labels: event_type, event_id, label, value, known_at, source."
+        ),
         click.option(
             "--events",
             "-e",

@@ -45,15 +45,20 @@ _WAITS = {"shadow": "candidate", "request": "shadow", "approve": "shadow", "reti
 @click.option("--approve", is_flag=True, help="Make it champion, as a second person.")
 @click.option("--back", is_flag=True, help="Make the champion before it champion again; or rules alone.")
 @click.option("--retire", is_flag=True, help="Let a candidate or challenger rest.")
-@click.option("--by", metavar="WHO", help="Who does it; git's user.email, unless said.")
+@click.option("--by", metavar="WHO", help="Who does it; git's user.email or $USER, unless said.")
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
 @click.option(
     "--despite", default="", metavar="TEXT", help="Ask although gates fail, or without them: why, for the record."
 )
-@click.option("--at", "at_us", type=MOMENT, metavar="TIME", help="When, for the record; now, unless said.")
+@click.option(
+    "--at", "at_us", type=MOMENT, metavar="TIME", help="When, for the record, as 2025-01-31; now, unless said."
+)
 @past_options()
 @click.option(
-    "--since", type=MOMENT, metavar="TIME", help="Judge on events from here on; after its training, unless said."
+    "--since",
+    type=MOMENT,
+    metavar="TIME",
+    help="Judge on events from this time on, as 2025-01-31; after its training, unless said.",
 )
 @click.option(
     "--labels-of-stopped", is_flag=True, help="Labels are known of stopped events too: look past the holdout."

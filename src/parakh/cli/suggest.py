@@ -51,11 +51,11 @@ __all__ = ["command"]
     help="What the rules are to ask for.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Which good events are seen.")
-@click.option("--out", "-o", metavar="FILE", help="A file of rules in the project (rules/suggested.yaml).")
+@click.option("--out", "-o", metavar="FILE", help="A file of rules in the project; rules/suggested.yaml, unless said.")
 @click.option("--dry-run", is_flag=True, help="Print, and write nothing.")
 @click.option("--accept", metavar="NAME", help="Let a suggestion decide: its rule goes live.")
 @click.option("--reject", metavar="NAME", help="Take a suggestion out; it is not made again.")
-@click.option("--by", metavar="WHO", default="", help="Who accepts or rejects.")
+@click.option("--by", metavar="WHO", default="", help="Who accepts or rejects; to be said with either.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(
     asked: Asked,

@@ -53,7 +53,7 @@ class _OneWay(click.ParamType):  # type: ignore[type-arg]
     metavar="PROJECT",
     help="Add the model to this project's registry, as a candidate.",
 )
-@click.option("--model", metavar="NAME", help="The model's name. EVENT_LABEL, as payment_fraud, unless said.")
+@click.option("--model", metavar="NAME", help="The model's name; EVENT_LABEL, as payment_fraud, unless said.")
 @click.option(
     "--kind",
     type=click.Choice(["lightgbm", "logistic", "both"]),
@@ -61,11 +61,25 @@ class _OneWay(click.ParamType):  # type: ignore[type-arg]
     show_default=True,
     help="What is written; both: whichever is better in validation. Both are always trained and compared.",
 )
-@click.option("--trials", type=click.IntRange(1, 10_000), metavar="N", help="Parameters that are tried (16).")
-@click.option("--budget", type=LENGTH_OF_TIME, metavar="LENGTH", help="End the search after so long; the card says so.")
+@click.option(
+    "--trials",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="So many sets of parameters are tried; 16, unless said.",
+)
+@click.option(
+    "--budget",
+    type=LENGTH_OF_TIME,
+    metavar="LENGTH",
+    help="End the search after so long, as 90s, and the card says so; after all trials, unless said.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of search and trees.")
 @click.option(
-    "--monotone", type=_OneWay(), multiple=True, metavar="INPUT=+1", help="More is never less fraud; -1: never more."
+    "--monotone",
+    type=_OneWay(),
+    multiple=True,
+    metavar="INPUT=+1",
+    help="More of an input is never less fraud; -1: never more. Repeat.",
 )
 @click.option("--exclude", multiple=True, metavar="INPUT", help="An input that is not to be learned from. Repeat.")
 @click.option(

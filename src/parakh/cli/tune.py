@@ -83,18 +83,40 @@ class _Bands(click.ParamType):  # type: ignore[type-arg]
 @history_options
 @click.option("--model", metavar="NAME", help="The model whose score the bands read; the policy's own, unless said.")
 @click.option(
-    "--bands", type=_Bands(), metavar="WORDS", help="The bands to use, as block,review; those that are there."
+    "--bands",
+    type=_Bands(),
+    metavar="WORDS",
+    help="The bands to use, as block,review; those of the policy, unless said.",
 )
 @click.option(
-    "--review-capacity", type=_Capacity(), metavar="N/day", help="The most events to review a day, as a mean."
+    "--review-capacity",
+    type=_Capacity(),
+    metavar="N/day",
+    help="The most events to review a day, as a mean: 50/day. That of learning.toml, or 100, unless said.",
 )
-@click.option("--friction-limit", type=_Limit(), metavar="SHARE", help="The most good events to stop, as 0.5%.")
-@click.option("--test-from", type=MOMENT, metavar="TIME", help="Measure on events from this time on (the last third).")
+@click.option(
+    "--friction-limit",
+    type=_Limit(),
+    metavar="SHARE",
+    help="The most good events to stop, as 0.5%; that of learning.toml, or 2%, unless said.",
+)
+@click.option(
+    "--test-from",
+    type=MOMENT,
+    metavar="TIME",
+    help="Measure on events from this time on, as 2025-01-31; on the last third, unless said.",
+)
 @click.option(
     "--labels-of-stopped", is_flag=True, help="Labels are known of stopped events too: look past the holdout."
 )
 @click.option("--write", is_flag=True, help="Write what is proposed into the policy's file.")
-@click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A page: HTML.")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a page (HTML); none, unless said.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(
     asked: Asked,
