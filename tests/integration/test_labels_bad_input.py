@@ -95,6 +95,40 @@ def test_files_of_labels_that_are_none(here: Path, capsys: pytest.CaptureFixture
         assert said in told(capsys)
 
 
+EVENTS = ["--events", "payment.ndjson"]
+LABELS = ["--labels", "labels.ndjson"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        (["anomalies", "shop", *EVENTS, "--from", "2026-02-01", "--to", "2026-01-01"], "nothing lies between --from"),
+        (["anomalies", "shop", *EVENTS, "--from", "2030-01-01"],
+         "no event of payment from 2030-01-01T00:00:00Z; 400 events were accepted and 0 quarantined"),
+        (["drift", "shop", *EVENTS, "--since", "2026-02-01", "--to", "2026-01-20"], "nothing lies between --since and"),
+        (["drift", "shop", *EVENTS, "--since", "2026-01-08", "--from", "2026-01-10"], "there is no before"),
+        (["drift", "shop", *EVENTS, "--since", "2026-01-08", "--reference-to", "2026-01-10"],
+         "--reference-to: the reference would hold what is watched"),
+        (["drift", "shop", *EVENTS, "--out", "none/page.html"], "there is no folder none"),
+        (["tune", "shop", *EVENTS, "--out", "none/page.html"], "there is no folder none"),
+        (["learn", "shop", *EVENTS, *LABELS, "--out", "none/page.html"], "there is no folder none"),
+        (["backtest", "shop", *EVENTS, "--out", "payment.ndjson"], "payment.ndjson is an input"),
+        (["drift", "shop", *EVENTS, *LABELS, "--out", "labels.ndjson"], "labels.ndjson is an input"),
+        (["tune", "shop", *EVENTS, *LABELS, "--model", "nope"], "no model nope scores payment; it has none"),
+        (["suggest", "shop", *EVENTS, *LABELS, "--out", ""], "'' is no file of rules in the project"),
+        (["suggest", "shop", *EVENTS, *LABELS, "--out", "../rules/a.yaml"], "is no file of rules in the project"),
+        (["suggest", "shop", *EVENTS, *LABELS, "--maturity", "400d"], "a longer past, or a shorter --maturity"),
+        (["promote", "shop", "nope", "7", "--request", "--by", "me", *EVENTS, *LABELS], "nope has no version 7"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_what_is_asked_for_wrongly_is_told(
+    here: Path, capsys: pytest.CaptureFixture[str], verb: list[str], said: str
+) -> None:
+    assert run(verb) == WRONG_USE
+    assert said in told(capsys)
+
+
 def test_lines_of_wrong_types_are_passed_over_and_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = verdict("p0")
     wrong: list[Any] = [

@@ -88,6 +88,8 @@ def command(
     from parakh.decisions.definition import DAY_US, HOUR_US
     from parakh.learning.settings import read_learning
 
+    if from_us is not None and to_us is not None and from_us >= to_us:
+        raise click.BadParameter("nothing lies between --from and --to", param_hint="--to")
     errors = Console.stderr()
     loaded = load_project(project)
     delay = read_learning(project).label_delay_us  # for features that read labels in the events

@@ -66,7 +66,7 @@ def command(
         raise click.BadParameter(
             "two policies read the events, and - can be read once: name files", param_hint="--events"
         )
-    _expect_page(out, (*asked.events, asked.labels))
+    asked.expect_page(out)
     settings = asked.settings(project)
     past = asked.past(loaded, settings)
     columns = any(label.source for event in loaded.definitions.events for label in event.labels)
@@ -112,13 +112,3 @@ def policy_of(project: Project, event_type: str) -> Policy:
     from parakh.decisions.definition import Policy
 
     return project.definitions.policy(event_type) or Policy(event_type=event_type)
-
-
-def _expect_page(out: Path | None, inputs: tuple[str | None, ...]) -> None:
-    """Refuse to write over an input, or where no folder is, before anything is replayed."""
-    if out is not None and not out.parent.is_dir():
-        raise click.BadParameter(f"there is no folder {out.parent}", param_hint="--out")
-    for name in inputs:
-        path = Path(name.partition("=")[2] or name) if name else None
-        if out is not None and path is not None and path.exists() and out.exists() and path.samefile(out):
-            raise click.BadParameter(f"{out} is an input: it would be overwritten", param_hint="--out")

@@ -85,7 +85,9 @@ def command(
 
     errors = Console.stderr()
     loaded = load_project(project)
+    asked.expect_page(out)
     settings = asked.settings(project)
+    _expect_order(asked, since_us, reference_to_us)
     past = asked.past(loaded, settings)
     warming = warm_kernels(errors)
     from parakh.learning.changes.watching import usual_beginning, watch, watchable
@@ -127,6 +129,19 @@ def command(
     if post:
         _post(found, server, errors)
     return 1 if found.alarming else 0
+
+
+def _expect_order(asked: Asked, since_us: int | None, reference_to_us: int | None) -> None:
+    """Refuse times that leave nothing to watch, or nothing to hold it against."""
+    if since_us is None:
+        return
+    if asked.to_us is not None and since_us >= asked.to_us:
+        raise click.BadParameter("nothing lies between --since and --to", param_hint="--to")
+    if asked.from_us is not None and since_us <= asked.from_us:
+        raise click.BadParameter("nothing lies between --from and --since: there is no before", param_hint="--since")
+    if reference_to_us is not None and reference_to_us > since_us:
+        raise click.BadParameter("the reference would hold what is watched: it ends at --since at the latest",
+                                 param_hint="--reference-to")  # fmt: skip
 
 
 def _of_card(project: Path, model: str) -> tuple[dict[str, Any], dict[str, Any], int | None]:

@@ -55,6 +55,17 @@ class Asked:
             label_delay_us=held.label_delay_us if self.maturity is None else self.maturity,
         )
 
+    def expect_page(self, out: Path | None) -> None:
+        """Refuse to write a page over an input, or where no folder is, before anything is replayed."""
+        if out is None:
+            return
+        if not out.parent.is_dir():
+            raise click.BadParameter(f"there is no folder {out.parent}", param_hint="--out")
+        for name in (*self.events, *([self.labels] if self.labels else [])):
+            path = Path(name.partition("=")[2] or name)
+            if path.exists() and out.exists() and path.samefile(out):
+                raise click.BadParameter(f"{out} is an input: it would be overwritten", param_hint="--out")
+
     def past(self, project: Project, settings: LearningSettings) -> Past:
         """Where the events come from; labels in their own columns are known when they mature, unless said."""
         return given_past(

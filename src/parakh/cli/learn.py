@@ -103,6 +103,7 @@ def command(
     if every is not None and asked.data is None:
         raise click.BadParameter("files do not grow: name a service's data (--data)", param_hint="--every")
     errors = Console.stderr()
+    asked.expect_page(out)
     asked.past(load_project(project), asked.settings(project))  # what is asked for wrongly is told before all else
     warming = warm_kernels(errors)
     from parakh.learning.extra import needed

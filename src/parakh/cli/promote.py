@@ -218,7 +218,7 @@ def _version(registry: Registry, action: str, version: int | None) -> int:
     from parakh.errors import InputError
 
     if version is not None:
-        return version
+        return registry.version(version).number
     asked = registry.request_open
     if action == "approve" and asked is not None:
         return asked.version

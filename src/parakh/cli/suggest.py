@@ -85,13 +85,15 @@ def command(
     past = asked.past(loaded, settings)
     warming = warm_kernels(errors)
     from parakh.learning.suggesting.evidence import Search
-    from parakh.learning.suggesting.proposals import OUT, expired, names_of, propose, read_memory
+    from parakh.learning.suggesting.proposals import OUT, expired, names_of, place_of_rules, propose, read_memory
     from parakh.learning.suggesting.suggestions import facts_of, suggest
     from parakh.rules.definition import Outcome
 
     search = Search(
         precision=min_precision, most=most, then=Outcome[then.upper()], delay_us=settings.label_delay_us, seed=seed
     )
+    file = OUT if out is None else out
+    place_of_rules(file)
     memory = read_memory(project)
     await_kernels(warming, errors)
     history = asked.history(loaded, past, settings, errors, inputs=None)
@@ -105,7 +107,6 @@ def command(
             on_progress=lambda done, total: bar.step("searching", done, total),
         )
     over = list(expired(loaded, memory, found.last_us))
-    file = out or OUT
     names = []
     if not dry_run:
         names = propose(loaded, found, event_type=history.event_type, currency=history.currency, out=file)

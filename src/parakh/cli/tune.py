@@ -138,6 +138,7 @@ def command(
     """
     errors, console = Console.stderr(), Console.stdout()
     loaded = load_project(project)
+    asked.expect_page(out)
     settings = asked.settings(project)
     past = asked.past(loaded, settings)
     warming = warm_kernels(errors)

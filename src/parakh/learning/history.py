@@ -100,6 +100,12 @@ class History:
         kept["inputs"] = {name: taken(values, rows) for name, values in self.inputs.items()}
         return replace(self, **kept)
 
+    def expect_scored(self, model: str) -> None:
+        """Raise InputError where no model of this name scored the events."""
+        if model not in self.scores:
+            there = f"its models are {', '.join(self.scores)}" if self.scores else "it has none"
+            raise InputError(f"no model {model} scores {self.event_type}; {there}")
+
     def hit(self, rule: int) -> NDArray[np.bool_]:
         """Where the rule of this number hit, in shadow too."""
         return _bit(self.hits, rule)

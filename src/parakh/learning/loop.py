@@ -185,6 +185,7 @@ def turn(
     wish = replace(wish, event_type=looked.event_type, known_by_us=looked.known_by_us)
     name = wish.model or _model_of(project, looked.event_type) or f"{looked.event_type}_{settings.label}"
     registry = Registry.open(folder, name)
+    registry.expect_scores(looked.event_type)
     before = registry.champion
     trained, carded = _trained(project, past, wish, settings, looked, name, told)
     number = registry.claim()

@@ -19,6 +19,7 @@ from parakh.events.merge import LABEL, LogBatch
 from parakh.expressions.hints import closest
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD, Kind, Type
+from parakh.expressions.values import iso_time
 from parakh.expressions.zones import Zone
 from parakh.learning.columns import inputs_of
 from parakh.learning.past import Past
@@ -118,10 +119,16 @@ def tally(
             if part.schema.event_type == plan.event.name:
                 keep(part.rows, part.judgement.outcome)
 
-    replaying.run(None if on_progress is None else (lambda _, progress: on_progress(progress)), on_entries=take)
+    told = None if on_progress is None else (lambda _, progress: on_progress(progress))
+    summary = replaying.run(told, on_entries=take)
     time_us = np.concatenate(times) if times else np.empty(0, np.int64)
     if not time_us.size:
-        raise InputError(f"no event of {plan.event.name} in what was given")
+        sides = [f"{word} {iso_time(at)}" for word, at in (("from", from_us), ("before", to_us)) if at is not None]
+        refused = sum(summary.quarantined.values())
+        raise InputError(
+            f"no event of {plan.event.name} {' and '.join(sides) or 'in what was given'}; "
+            f"{summary.accepted:,} events were accepted and {refused:,} quarantined"
+        )
     columns = np.concatenate(words, axis=1)
     money = None if amount is None else layout[amount].type
     segments: list[tuple[str, str]] = [("", "all events")]

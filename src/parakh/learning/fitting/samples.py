@@ -134,7 +134,7 @@ def read_samples(folder: Path, *, exclude: Collection[str] = ()) -> Samples:
     left_out |= {_live_name(names[place], event_type): why for place, why in dull.items()}
     notes = _notes(left_out)
     if not kept:
-        raise InputError(f"{folder}: no input is left to learn from: {'; '.join(notes)}")
+        raise InputError(f"no input is left to learn from: {'; '.join(notes)}")
     amount = _amount(card)
     return Samples(
         event_type=event_type,
@@ -165,6 +165,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], pa.Table]:
         card = json.loads(described.read_text(encoding="utf-8"))
         digest, columns = card["data"]["sha256"], [item["name"] for item in card["columns"]]
         float(card["span"]["label_delay_days"]), card["span"]["known_by"], card["label"], card["event_type"]
+        card["project"]["name"], card["project"]["hash"]
     except (ValueError, KeyError, TypeError):
         raise InputError(
             f"{described} is not the card of a training set (make the set again: parakh dataset)"

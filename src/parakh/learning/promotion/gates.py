@@ -121,8 +121,7 @@ def judge(
     """
     settings = settings or LearningSettings()
     for name in (challenger, *([champion] if champion else [])):
-        if name not in history.scores:
-            raise InputError(f"no model {name} scores {history.event_type}; its models are {', '.join(history.scores)}")
+        history.expect_scored(name)
     rows = np.flatnonzero(history.matured & (history.time_us >= (from_us or 0)))
     if not rows.size:
         since = f" from {iso_time(from_us)} on" if from_us else ""

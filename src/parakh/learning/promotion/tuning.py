@@ -154,8 +154,7 @@ def tune(
     name = policy.score if score is None else score
     if name is None:
         raise InputError(f"the policy of {history.event_type} has no `score`: say which model its bands should read")
-    if name not in history.scores:
-        raise InputError(f"no model {name} scores {history.event_type}; its models are {', '.join(history.scores)}")
+    history.expect_scored(name)
     kept = [number for number, band in enumerate(policy.bands) if threshold_of(band) is None]
     if kept and not own:
         band = policy.bands[kept[0]]

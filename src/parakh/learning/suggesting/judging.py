@@ -48,7 +48,7 @@ def split(facts: Facts, search: Search) -> Spans:
     if not matured.size:
         raise InputError(
             f"no event is matured: labels come {search.delay_us / DAY_US:g} days late, and the events end before "
-            "(hint: give a longer past, or a shorter --label-delay)"
+            "(hint: give a longer past, or a shorter --maturity)"
         )
     times = facts.time_us[matured]
     first, last = int(times.min()), int(times.max())

@@ -25,7 +25,10 @@ from parakh.project.project import Project
 from parakh.project.writing import editing, mend, write_together
 from parakh.rules.definition import Mode
 
-__all__ = ["FILE", "OUT", "Entry", "Memory", "accept", "expired", "names_of", "propose", "read_memory", "reject"]
+__all__ = [
+    "FILE", "OUT", "Entry", "Memory", "accept", "expired", "names_of", "place_of_rules", "propose", "read_memory",
+    "reject",
+]  # fmt: skip
 
 FILE = "suggestions.json"
 OUT = "rules/suggested.yaml"
@@ -93,6 +96,14 @@ def _remembered(root: Path) -> Memory:
         raise InputError(f"{path} cannot be read ({error}): bring back the version that was written last") from None
 
 
+def place_of_rules(out: str) -> Path:
+    """Where rules go, in the project's folder. Raises InputError where `out` is no place for rules."""
+    path = Path(out)
+    if path.parts[:1] != ("rules",) or ".." in path.parts or path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"{out!r} is no file of rules in the project (hint: a name such as {OUT})")
+    return path
+
+
 def propose(project: Project, suggested: Suggested, *, event_type: str, currency: str, out: str = OUT) -> list[str]:
     """Write suggestions into a file of rules, all in shadow, and remember them; gives the names of those written.
 
@@ -103,9 +114,7 @@ def propose(project: Project, suggested: Suggested, *, event_type: str, currency
     root = _root(project)
     if not suggested.suggestions:
         return []
-    path = Path(out)
-    if path.is_absolute() or ".." in path.parts or path.parts[0] != "rules" or path.suffix not in (".yaml", ".yml"):
-        raise InputError(f"{out} is no file of rules in the project (hint: a name such as {OUT})")
+    path = place_of_rules(out)
     with editing(root):
         project, memory = _read(root)
         used, rejected = names_of(project, memory), memory.rejected(event_type)
