@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from parakh.decisions.engine import Engine
+from parakh.decisions.warmup import warm_up
 from parakh.events.definition import ROW_ID, EventType
 from parakh.expressions.types import Kind
 from parakh.service.answers import iso
@@ -20,13 +21,13 @@ from parakh.service.personal.plain import PlainBodies
 from parakh.service.versions import LiveProject
 from parakh.streams.segments import Entry, frame, read_frame
 
-__all__ = ["warm"]
+__all__ = ["Forgetting", "warm"]
 
 _SAMPLES = {Kind.BOOLEAN: True, Kind.INTEGER: 1, Kind.NUMBER: 1.5, Kind.MONEY: 1, Kind.STRING: "warm"}
 
 
 @dataclass(slots=True)
-class _Forgetting:
+class Forgetting:
     """A log of one entry, in memory."""
 
     end: int = 0
@@ -44,10 +45,14 @@ class _Forgetting:
 
 
 def warm(version: LiveProject, now_us: int) -> None:
-    """Decide on made-up events of every type: alone, together, again, with another body, and on what is no event."""
+    """Decide on made-up events of every type: alone, together, again, with another body, and on what is no event.
+
+    Before that on the sample, which meets what these do not: reasons of a model, state that grows, keys that are swept.
+    """
+    warm_up()
     PlainBodies(()).stored_lines([b"{}"])
     engine = Engine(version, batch_size=64, live=True)
-    desk = Desk(engine, _Forgetting(), EntryIndex())
+    desk = Desk(engine, Forgetting(), EntryIndex())
     types = [plan.event for plan in engine.plan.types]
     together: list[Item] = []
     for index, event in enumerate(types):

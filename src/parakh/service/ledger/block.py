@@ -27,7 +27,7 @@ from parakh.service.ledger.scanning import scan_records
 from parakh.streams.entries import Events, spans
 from parakh.streams.segments import Entry
 
-__all__ = ["BLOCK_ROWS", "DamagedBlock", "Rows", "Summary", "Tail", "read_header", "read_rows", "write_block"]
+__all__ = ["BLOCK_ROWS", "DamagedBlock", "Rows", "Summary", "Tail", "Taken", "read_header", "read_rows", "write_block"]
 
 BLOCK_ROWS: Final = 60_000
 """Rows from which on a tail is whole; with what one slice adds to it, their numbers still fit 16 bits."""
@@ -143,6 +143,17 @@ class _Growing:
         return self._array[: self.count]
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a tail is to take in: columns by their names, and the kinds of events among the types of their batches."""
+
+    first: int
+    next: int
+    columns: Sequence[tuple[str, NDArray[Any] | Sequence[int]]] = ()
+    kinds: Sequence[tuple[Sequence[str], NDArray[np.uint8]]] = ()
+    last: Entry | None = None
+
+
 class Tail:
     """The columns of the log from `first` on, as far as it was read."""
 
@@ -160,33 +171,48 @@ class Tail:
 
     def extend(self, batches: Sequence[tuple[Entry, Events]], next_position: int) -> None:
         """Take in batches of events that follow one another, the last thing read ending at `next_position`."""
-        if batches:
-            first = self.count
-            counts = np.fromiter((events.count for _, events in batches), np.int64, len(batches))
-            # All that can fail comes before anything is entered: a batch is in the index whole or not at all.
-            scores, flags, found = self._judged(batches, first)
-            kinds: list[NDArray[np.uint16]] = []
-            row = first
-            for (project, types), group in groupby(batches, key=lambda batch: (batch[1].project, batch[1].types)):
-                alike = [events for _, events in group]
-                kinds.append(np.concatenate([events.kinds for events in alike]))
-                found += self._carried(project, types, alike, kinds[-1], row)
-                row += len(kinds[-1])
-                kinds[-1] = self._numbers(types)[kinds[-1]]
-            add = self._add
-            add("positions", [entry.position for entry, _ in batches])
-            add("arrived", [entry.arrived_us for entry, _ in batches])
-            add("first_rows", first + np.cumsum(counts) - counts)
-            add("kinds", np.concatenate(kinds))
-            add("outcomes", np.concatenate([events.outcomes for _, events in batches]))
-            add("times", np.concatenate([events.times_us for _, events in batches]))
-            add("scores", scores)
-            add("flags", flags)
-            for terms, rows in found:
-                add("terms", terms)
-                add("term_rows", rows)
-            self._last = batches[-1][0]
-        self.next = next_position
+        self.enter(self.read(batches, next_position))
+
+    def read(self, batches: Sequence[tuple[Entry, Events]], next_position: int) -> Taken:
+        """The columns of batches that follow what is here; for any thread, as it changes nothing.
+
+        All that can fail is here: a batch is in the index whole or not at all.
+        """
+        first = self.count
+        if not batches:
+            return Taken(first, next_position)
+        counts = np.fromiter((events.count for _, events in batches), np.int64, len(batches))
+        scores, flags, found = self._judged(batches, first)
+        kinds: list[tuple[Sequence[str], NDArray[np.uint8]]] = []
+        row = first
+        for (project, types), group in groupby(batches, key=lambda batch: (batch[1].project, batch[1].types)):
+            alike = [events for _, events in group]
+            of_group = np.concatenate([events.kinds for events in alike])
+            found += self._carried(project, types, alike, of_group, row)
+            kinds.append((types, of_group))
+            row += len(of_group)
+        columns: list[tuple[str, NDArray[Any] | Sequence[int]]] = [
+            ("positions", [entry.position for entry, _ in batches]),
+            ("arrived", [entry.arrived_us for entry, _ in batches]),
+            ("first_rows", first + np.cumsum(counts) - counts),
+            ("outcomes", np.concatenate([events.outcomes for _, events in batches])),
+            ("times", np.concatenate([events.times_us for _, events in batches])),
+            ("scores", scores),
+            ("flags", flags),
+        ]
+        for terms, rows in found:
+            columns += [("terms", terms), ("term_rows", rows)]
+        return Taken(first, next_position, columns, kinds, batches[-1][0])
+
+    def enter(self, taken: Taken) -> None:
+        """Put in what was read."""
+        assert taken.first == self.count, "nothing came between"
+        for types, kinds in taken.kinds:
+            self._columns["kinds"].extend(self._numbers(types)[kinds])
+        for name, values in taken.columns:
+            self._columns[name].extend(values)
+        self._last = taken.last or self._last
+        self.next = taken.next
 
     def rows(self) -> Rows:
         """What stands there now; more may be added while it is looked at."""
@@ -220,9 +246,6 @@ class Tail:
             flags=int(np.bitwise_or.reduce(rows.flags, initial=0)),
         )
         return summary, rows
-
-    def _add(self, name: str, values: NDArray[Any] | Sequence[int]) -> None:
-        self._columns[name].extend(values)
 
     def _numbers(self, types: Sequence[str]) -> NDArray[np.uint16]:
         """The numbers of event types here."""

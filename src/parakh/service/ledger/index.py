@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from parakh.service.ledger.block import (
     Rows,
     Summary,
     Tail,
+    Taken,
     read_header,
     read_rows,
     write_block,
@@ -85,15 +85,24 @@ class Index:
         """How far the log is in the index."""
         return self.tail.next
 
-    def add(self, entries: Sequence[Entry]) -> None:
-        """Take in entries that follow what is there.
+    def read(self, tail: Tail, limit_bytes: int) -> tuple[Taken, int] | None:
+        """What the log has next for the tail, and when the newest of it arrived; None where it has nothing.
+
+        For any thread. Raises IndexError where the log no longer has what is next.
+        """
+        entries = self._log.read(tail.next, limit_bytes)
+        if not entries:
+            return None
+        batches = [(entry, read_events(entry.payload)) for entry in entries if entry.kind == EVENTS]
+        return tail.read(batches, entries[-1].next), entries[-1].arrived_us
+
+    def enter(self, taken: Taken, arrived_us: int) -> None:
+        """Take in what was read for the tail.
 
         A full tail becomes a block before: call `seal` while `must_seal`, or the tail outgrows a block.
         """
-        assert entries[0].position == self.tail.next, "entries follow one another"
-        batches = [(entry, read_events(entry.payload)) for entry in entries if entry.kind == EVENTS]
-        self.tail.extend(batches, entries[-1].next)
-        self.arrived_us = entries[-1].arrived_us
+        self.tail.enter(taken)
+        self.arrived_us = arrived_us
 
     @property
     def must_seal(self) -> bool:

@@ -234,14 +234,16 @@ class Ledger:
                 block = await asyncio.to_thread(index.written, tail)
                 if index.tail is tail:  # nothing was forgotten or begun anew meanwhile
                     index.seal(block)
+            tail = index.tail
             try:
-                entries = self._log.read(index.position, self._slice_bytes)
+                # In another thread, as events do not wait for it there: it lets them in between.
+                found = await asyncio.to_thread(index.read, tail, self._slice_bytes)
             except IndexError:
                 index.restart(self._log.first)
-                entries = self._log.read(index.position, self._slice_bytes)
-            if entries:
-                index.add(entries)
-            return bool(entries)
+                return True
+            if found is not None and index.tail is tail:
+                index.enter(*found)
+            return found is not None
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
