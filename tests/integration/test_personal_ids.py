@@ -113,9 +113,7 @@ def test_a_set_and_a_history_of_files_hold_the_hash_that_decisions_have(
     decided: list[str] = []
 
     def see(batch: Any, _: Any) -> None:
-        records, offsets = batch.parts[0].records(batch._strings)
-        cuts = zip(offsets[:-1].tolist(), offsets[1:].tolist())
-        decided.extend(read_record(bytes(records[first:last])).decision_id.hex() for first, last in cuts)
+        decided.extend(read_record(record).decision_id.hex() for record in batch.records())
 
     Replay(project, files.sources).run(see)
     made = set_of(project, files)

@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parakh.events.ids import CONFLICT, DUPLICATE, NEW, IdIndex
+from parakh.decisions.policy import LATE
+from parakh.events.ids import CONFLICT, DUPLICATE, NEW, REFUSED, IdIndex, admit_one
 from parakh.events.merge import LABEL, LogBatch, quarantine_part
 from parakh.events.quarantine import Quarantine
 from parakh.events.reasons import Reason
 from parakh.expressions.kernels import kernel
 from parakh.expressions.types import NULL_WORD
+from parakh.features.state import Entries
 
 __all__ = ["Admission", "Admitted", "Counts"]
 
 _BEFORE_ALL = -(2**62)
+_KIND, _ROW, _TIME, _HELD, _LATE_BIT = Entries.KIND, Entries.ROW, Entries.TIME, Entries.HELD, Entries.LATE
 
 
 @dataclass(slots=True)
@@ -45,18 +48,24 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The events of a batch that are new, in log order: entry of the batch, frame row, kind, time, held row, clocks."""
+    """The events of a batch that are new, in log order.
+
+    entries: the entry of the batch that each is. rows: its row of the frame. table: int64[n, 4], as `Entries` has it.
+    clocks: the largest event time so far, after each. late: how many are.
+    """
 
     entries: NDArray[np.int64]
     rows: NDArray[np.int64]
-    kinds: NDArray[np.uint8]
-    times: NDArray[np.int64]
-    held: NDArray[np.int64]
-    clocks: NDArray[np.int64]  # after each
-    late: NDArray[np.bool_]
-    late_count: int
+    table: NDArray[np.int64]
+    clocks: NDArray[np.int64]
+    late: int
     clock_before_us: int | None
     statuses: NDArray[np.uint8]  # of all events of the batch
+
+    @property
+    def kinds(self) -> NDArray[np.int64]:
+        """The event type of each."""
+        return self.table[:, Entries.KIND] % Entries.LATE
 
 
 class Admission:
@@ -71,6 +80,7 @@ class Admission:
         self.quarantine = quarantine
         self.clock_us: int | None = None
         self._lateness_us = lateness_us
+        self._counted = np.arange(0)
 
     def facts(self) -> dict[str, Any]:
         """What a snapshot keeps beside the ids."""
@@ -92,46 +102,59 @@ class Admission:
             facts["received"], facts["accepted"], facts["duplicates"], facts["late"], Counter(facts["quarantined"])
         )
 
-    def admit(self, batch: LogBatch, words: NDArray[np.int64]) -> Admitted:
-        """Which events of a batch are new; the words of those that are not are made NULL in the frame."""
+    def admit(self, batch: LogBatch, words: NDArray[np.int64], flags: NDArray[np.uint8]) -> Admitted:
+        """Which events of a batch are new; sets LATE in the flags of those that are too late for their windows.
+
+        The words of what is not new are made NULL in the frame.
+        """
         if not batch.parts:
             return self._nothing()
-        entries = rows = np.arange(batch.count)
         if len(batch.parts) == 1 and not batch.labels.count:
-            decoded = batch.parts[0].decoded
+            entries = rows = self._numbers(batch.count)
+            kinds, decoded = batch.kinds, batch.parts[0].decoded
             problem, id_hi, id_lo = decoded.problem, decoded.id_hi, decoded.id_lo
             digest, times = decoded.digest, decoded.times
         else:
             entries = np.flatnonzero(batch.kinds != LABEL)
             rows = batch.rows[entries].astype(np.int64)
+            kinds = batch.kinds[entries]
             names = ("problem", "id_hi", "id_lo", "digest", "times")
-            problem, id_hi, id_lo, digest, times = (batch.column(name)[rows] for name in names)
-        ok = problem == 0
-        status = np.empty(entries.size, np.uint8)
-        held = np.empty(entries.size, np.int64)
-        accepted = self.ids.admit(id_hi, id_lo, digest, ok, status, held)
-        kinds = batch.kinds if entries.size == batch.count else batch.kinds[entries]
-        if accepted < status.size:
+            problem, id_hi, id_lo, digest, times = (batch.column(name, rows) for name in names)
+        count = entries.size
+        status = np.empty(count, np.uint8)
+        table = np.empty((count, Entries.WIDTH), np.int64)
+        clocks = np.empty(count, np.int64)
+        before = self.clock_us
+        clock = _BEFORE_ALL if before is None else before
+        held, places, known = self.ids.room(count)
+        accepted, late = _admit(
+            problem, id_hi, id_lo, digest, times, kinds, rows, held, places, known, clock, self._lateness_us,
+            status, table, clocks, flags,
+        )  # fmt: skip
+        self.ids.taken(known + accepted)
+        if accepted < count:
             refused = np.flatnonzero(status != NEW)
             self._refuse(batch, words, rows[refused], status[refused])
             new = np.flatnonzero(status == NEW)
-            entries, rows, kinds, times, held = entries[new], rows[new], kinds[new], times[new], held[new]
-        self.counts.received += int(status.size)
+            entries, rows, table, clocks = entries[new], rows[new], table[:accepted], clocks[:accepted]
+        self.counts.received += count
         self.counts.accepted += accepted
-        clocks = np.empty(times.size, np.int64)
-        late = np.empty(times.size, np.bool_)
-        before = self.clock_us
-        clock = _BEFORE_ALL if before is None else before
-        late_count = int(_run_clock(times, clock, self._lateness_us, clocks, late))
-        self.counts.late += late_count
-        if times.size:
+        self.counts.late += late
+        if accepted:
             self.clock_us = int(clocks[-1])
-        return Admitted(entries, rows, kinds, times, held, clocks, late, late_count, before, status)
+        return Admitted(entries, rows, table, clocks, late, before, status)
+
+    def _numbers(self, count: int) -> NDArray[np.int64]:
+        """0, 1, 2, ... so many; not to be written to."""
+        if count > self._counted.size:
+            self._counted = np.arange(2 * count)
+        return self._counted[:count]
 
     def _nothing(self) -> Admitted:
         """Of a batch that has labels alone."""
-        none, small = np.empty(0, np.int64), np.empty(0, np.uint8)
-        return Admitted(none, none, small, none, none, none, none.astype(np.bool_), 0, self.clock_us, small)
+        none = np.empty(0, np.int64)
+        table = np.empty((0, Entries.WIDTH), np.int64)
+        return Admitted(none, none, table, none, 0, self.clock_us, np.empty(0, np.uint8))
 
     def _refuse(
         self, batch: LogBatch, words: NDArray[np.int64], rows: NDArray[np.int64], status: NDArray[np.uint8]
@@ -159,12 +182,32 @@ class Admission:
 
 
 @kernel
-def _run_clock(times: Any, clock: Any, lateness: Any, clocks: Any, late: Any) -> Any:
-    """The clock after each event, and which events are late by the clock before them; returns how many are."""
-    count = 0
-    for index in range(times.shape[0]):
-        late[index] = times[index] < clock - lateness
-        count += late[index]
-        clock = max(clock, times[index])
-        clocks[index] = clock
-    return count
+def _admit(
+    problem: Any, id_hi: Any, id_lo: Any, digest: Any, times: Any, kinds: Any, rows: Any, held: Any, places: Any,
+    known: Any, clock: Any, lateness: Any, status: Any, table: Any, clocks: Any, flags: Any,
+) -> Any:  # fmt: skip
+    """Take events in order: their statuses, and of those that are new their entries for the windows and the clock after
+    each. Returns how many are new, and how many of these are late by the clock before them.
+    """
+    new = late = np.int64(0)
+    for index in range(problem.shape[0]):
+        if problem[index] != 0:
+            status[index] = REFUSED
+            continue
+        high, low, content = np.int64(id_hi[index]), np.int64(id_lo[index]), np.int64(digest[index])
+        status[index], row = admit_one(held, places, known + new, high, low, content)
+        if status[index] != NEW:
+            continue
+        time = times[index]
+        is_late = np.int64(time < clock - lateness)
+        if is_late:
+            flags[rows[index]] |= np.uint8(LATE)
+        late += is_late
+        clock = max(clock, time)
+        clocks[new] = clock
+        table[new, _KIND] = np.int64(kinds[index]) + is_late * _LATE_BIT
+        table[new, _ROW] = rows[index]
+        table[new, _TIME] = time
+        table[new, _HELD] = row
+        new += 1
+    return new, late

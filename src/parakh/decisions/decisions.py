@@ -117,11 +117,8 @@ class Decisions(Sequence["Decision"]):
         """The encoded record of each decision, in log order."""
         pieces: list[bytes] = [b""] * len(self)
         for part in self.parts:
-            buffer, offsets = part.records(self._strings)
-            data = buffer[: offsets[-1]].tobytes()
-            bounds = offsets.tolist()
-            for i, at in enumerate(part.position.tolist()):
-                pieces[at] = data[bounds[i] : bounds[i + 1]]
+            for at, record in zip(part.position.tolist(), part.records(self._strings)):
+                pieces[at] = record
         return iter(pieces)
 
     def __repr__(self) -> str:
@@ -219,8 +216,7 @@ class Decision:
 
     def record(self) -> Record:
         """The decision as it is stored."""
-        buffer, offsets = self._part.records(self._strings)
-        return read_record(buffer[offsets[self._row] : offsets[self._row + 1]].tobytes())
+        return read_record(self._part.records(self._strings)[self._row])
 
     def line(self) -> str:
         score = "" if self.score is None else f" score {self.score:.3f}"

@@ -21,7 +21,7 @@ from parakh.decisions.history import History
 from parakh.decisions.labelling import Labelling, Placed
 from parakh.decisions.parts import Part
 from parakh.decisions.plan import Plan, TypePlan, compile_intake, compile_plan
-from parakh.decisions.policy import DEGRADED, LATE
+from parakh.decisions.policy import DEGRADED
 from parakh.decisions.scoring import ModelPlan
 from parakh.decisions.tables import arrow_schema
 from parakh.errors import InputError, Problem, ProjectError, StateLimitError
@@ -208,17 +208,15 @@ class Engine:
         flags = self._flags
         if batch.parts:
             flags[: batch.parts[-1].stop] = 0
-        admitted = self.admission.admit(batch, self.words)
+        admitted = self.admission.admit(batch, self.words, flags)
         placed = self._place_labels(batch, admitted)
         for part in batch.parts:
             self.plan.types[part.type_index].ingest.run(self.words, part.start, part.stop, flags)
-        if admitted.late_count:
-            flags[admitted.rows[admitted.late]] |= LATE
         for part in batch.parts:
             slot = self.plan.types[part.type_index].unanswered
             if slot is not None:
                 flags[part.start : part.stop][self.words[slot, part.start : part.stop] == 1] |= DEGRADED
-        self._look_back(admitted, placed)
+        self._look_back(batch, admitted, placed)
         parts = batch.parts if decide else ()
         decided = [self._decide(part, batch, admitted, arrived_us, scoring) for part in parts]
         self._unswept += batch.count
@@ -239,7 +237,7 @@ class Engine:
             entries,
             self.ids,
             new_entries=admitted.entries,
-            new_ids=(batch.column("id_hi")[admitted.rows], batch.column("id_lo")[admitted.rows]),
+            new_ids=(batch.column("id_hi", admitted.rows), batch.column("id_lo", admitted.rows)),
             clocks=admitted.clocks,
             first_clock=admitted.clock_before_us,
         )
@@ -251,9 +249,10 @@ class Engine:
             self.labelling.forsaken.clear()
         return placed
 
-    def _look_back(self, admitted: Admitted, placed: Placed | None) -> None:
+    def _look_back(self, batch: LogBatch, admitted: Admitted, placed: Placed | None) -> None:
         """The windows, as long as there is room for them."""
-        before = self._flags[admitted.rows]
+        stop = batch.parts[-1].stop if batch.parts else 0
+        before = self._flags[:stop].copy()
         try:
             if self.full is None:
                 self.history.read(self.words, self._flags, admitted, placed)
@@ -264,7 +263,7 @@ class Engine:
         self.blind = self.blindfolded or self.full is not None
         if not self.blind:
             return
-        self._flags[admitted.rows] = before | DEGRADED
+        self._flags[admitted.rows] = before[admitted.rows] | DEGRADED
         for plan in self.plan.types:
             mine = admitted.rows[admitted.kinds == plan.index]
             for column in plan.features:
@@ -287,52 +286,48 @@ class Engine:
         judgement = plan.judge.judge(words, start, stop, flags)
 
         # The new events of this part, in log order, and their places among all that are decided.
-        mine: Any = slice(None)
-        position = self._numbers[: admitted.rows.size]
+        rows, clocks, position = admitted.rows, admitted.clocks, self._numbers[: admitted.rows.size]
         if len(batch.parts) > 1:
             mine = np.flatnonzero(admitted.kinds == part.type_index)
-            position = self._positions(admitted)[mine]
-        frame = admitted.rows[mine]
+            rows, clocks, position = rows[mine], clocks[mine], self._positions(admitted)[mine]
         # Of one type the rows are in log order; where all are new, they are all rows of the part.
         decoded = part.decoded
         columns: Any = slice(start, stop)
-        if position.size != part.count:
-            rows = frame - start
-            columns = frame
-            decoded = decoded.take(rows)
-            judgement = judgement.take(rows)
-            inputs = None if inputs is None else inputs[rows]
+        if rows.size != part.count:
+            columns = rows
+            decoded = decoded.take(rows - start)
+            judgement = judgement.take(rows - start)
+            inputs = None if inputs is None else inputs[rows - start]
         kept_flags = flags[columns].copy()
-        if plan.holdout is not None:
-            slot = plan.holdout.amount_slot
-            amounts = None if slot is None else words[slot, columns]
-            plan.holdout.let_through(judgement, kept_flags, (decoded.id_hi, decoded.id_lo), amounts)
-        clocks = admitted.clocks[mine]
-        decided_at = clocks if arrived_us is None else np.full(clocks.size, arrived_us)
         contributions = _NO_CONTRIBUTIONS
-        if plan.score is not None and inputs is not None:
-            stopped = np.flatnonzero(judgement.outcome)
-            if stopped.size:
-                found = plan.score.scorer.contributions(inputs[stopped])
+        if judgement.stopped:
+            if plan.holdout is not None:
+                slot = plan.holdout.amount_slot
+                amounts = None if slot is None else words[slot, columns]
+                plan.holdout.let_through(judgement, kept_flags, (decoded.id_hi, decoded.id_lo), amounts)
+            if plan.score is not None and inputs is not None:
+                found = plan.score.scorer.contributions(inputs[judgement.outcome != 0])
                 contributions = _NO_CONTRIBUTIONS if found is None else found
-        if plan.score is None:
-            score = self._unknown[: position.size]
-        else:
-            score = words.view(np.float64)[plan.score.output.slot, columns].copy()
+        decided_at = clocks
+        if arrived_us is not None:
+            decided_at = np.empty(clocks.size, np.int64)
+            decided_at.fill(arrived_us)
         return Part(
             schema=plan.schema,
             writer=plan.writer,
             position=position,
-            rows=frame,
+            rows=rows,
             id_hi=decoded.id_hi,
             id_lo=decoded.id_lo,
             ids=(decoded.id_buffer, decoded.id_starts, decoded.id_lengths),
             event_time_us=decoded.times,
             decided_at_us=decided_at,
             judgement=judgement,
-            score=score,
+            score=self._unknown[: rows.size]
+            if plan.score is None
+            else self._scores[plan.score.output.slot, columns].copy(),
             flags=kept_flags,
-            words=words[:, columns][plan.kept],
+            words=words[plan.kept, columns] if isinstance(columns, slice) else words[plan.kept[:, None], columns],
             contributions=contributions,
         )
 
@@ -345,6 +340,7 @@ class Engine:
     def _frame(self) -> None:
         """The frame of a batch, and what follows from the plan."""
         self.words = np.full((self.plan.width, self.batch_size), NULL_WORD, np.int64)
+        self._scores = self.words.view(np.float64)
         self._flags = np.zeros(self.batch_size, np.uint8)
         self._numbers = np.arange(self.batch_size)
         self._unknown = np.full(self.batch_size, np.nan)

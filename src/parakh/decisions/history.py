@@ -39,9 +39,7 @@ class History:
         Raises StateLimitError where the windows would outgrow what they can hold.
         """
         if placed is None:
-            late = admitted.late if admitted.late_count else None
-            entries = Entries.of(admitted.kinds, admitted.rows, admitted.times, late=late, held=admitted.held)
-            self.state.process(words, flags, entries)
+            self.state.process(words, flags, Entries(admitted.table))
             return
         # What a label about a key is about depends on the events before it: the batch is cut there.
         cuts = [0, *placed.order[placed.held < 0].tolist(), 2 * int(max(admitted.entries.max(initial=0), 0)) + 2]
@@ -73,16 +71,9 @@ class History:
         count = int(held.size)
         order = np.concatenate([2 * admitted.entries[events], placed.order[which][number]])
         # At one place a label stands before nothing else: an entry is an event or a label, or labels after an event.
-        sort = np.argsort(order, kind="stable")
-        zeros = np.zeros(count, np.int64)
-        entries = Entries.of(
-            np.concatenate([admitted.kinds[events].astype(np.int64), np.full(count, Entries.LABEL)])[sort],
-            np.concatenate([admitted.rows[events], np.arange(count)])[sort],
-            np.concatenate([admitted.times[events], zeros])[sort],
-            late=np.concatenate([admitted.late[events], zeros.astype(np.bool_)])[sort],
-            held=np.concatenate([admitted.held[events], zeros - 1])[sort],
-        )
-        self.state.process(words, flags, entries, updates)
+        acting = Entries.of(np.full(count, Entries.LABEL), np.arange(count), np.zeros(count))
+        table = np.concatenate([admitted.table[events], acting.table])[np.argsort(order, kind="stable")]
+        self.state.process(words, flags, Entries(table), updates)
 
     def _about(self, labels: LabelRows, held: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The held events that labels are about, and the number of the label for each."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parakh.decisions.policy import HOLDOUT, Judgement
-from parakh.decisions.record import DecisionSchema, Writer
+from parakh.decisions.record import DecisionSchema, Writer, explained
 from parakh.expressions.strings import Strings
 
 __all__ = ["Part"]
@@ -36,9 +37,17 @@ class Part:
     flags: NDArray[np.uint8]
     words: NDArray[np.int64]  # the frame's columns that outlive the batch: features, then shadow scores
     contributions: NDArray[np.float64]
+    _explained: tuple[NDArray[np.int64], NDArray[np.float64]] | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return int(self.position.size)
+
+    @property
+    def explained(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The inputs that moved the score most of each decision that is not allow, and by how much (`explained`)."""
+        if self._explained is None:
+            self._explained = explained(self.contributions)
+        return self._explained
 
     def held_out(self) -> dict[str, int]:
         """How many the policy's holdout let through, by the outcome that each would have had."""
@@ -55,13 +64,13 @@ class Part:
         data = buffer.tobytes() if buffer.size < 2**20 or len(self) > 1024 else buffer.data
         return [str(data[s : s + n], "utf-8") for s, n in zip(starts.tolist(), lengths.tolist())]
 
-    def records(self, strings: Strings) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """The encoded records as one buffer and the offsets of each; the buffer holds until the next call."""
-        return self.writer.write(
+    def records(self, strings: Strings) -> list[bytes]:
+        """The encoded record of each decision."""
+        buffer, offsets = self.writer.write(
             strings,
             self.words,
             self.judgement,
-            self.contributions,
+            self.explained,
             id_hi=self.id_hi,
             id_lo=self.id_lo,
             ids=self.ids,
@@ -69,3 +78,6 @@ class Part:
             score=self.score,
             flags=self.flags,
         )
+        bounds = offsets.tolist()
+        data = buffer[: bounds[-1]].tobytes()
+        return [data[start:end] for start, end in pairwise(bounds)]

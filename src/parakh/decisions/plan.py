@@ -114,10 +114,12 @@ class Plan:
     intake: Intake
     types: tuple[TypePlan, ...]
     width: int
-    by_name: dict[str, TypePlan] = field(default_factory=dict)
+    names: tuple[str, ...] = field(init=False)
+    by_name: dict[str, TypePlan] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.by_name = {item.event.name: item for item in self.types}
+        self.names = tuple(item.event.name for item in self.types)
+        self.by_name = dict(zip(self.names, self.types))
 
 
 def compile_intake(definitions: Definitions, strings: Strings, *, started_us: int | None) -> Intake:

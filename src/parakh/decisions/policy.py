@@ -38,17 +38,20 @@ _NULL = NULL_WORD
 class Judgement:
     """Outcomes of the rows [start, stop) of a frame; arrays have one element a row.
 
-    `won` indexes the judge's `deciders`; `hits` and `unknown` are bit sets over the rules, 64 a word.
+    `won` indexes the judge's `deciders`; `hits` and `unknown` are bit sets over the rules, 64 a word. `stopped` is how
+    many are not allowed, as they were judged.
     """
 
     outcome: NDArray[np.int8]
     won: NDArray[np.int32]
     hits: NDArray[np.uint64]
     unknown: NDArray[np.uint64]
+    stopped: int
 
     def take(self, rows: NDArray[np.int64]) -> Judgement:
         """The judgement of some of the rows."""
-        return Judgement(self.outcome[rows], self.won[rows], self.hits[rows], self.unknown[rows])
+        outcome = self.outcome[rows]
+        return Judgement(outcome, self.won[rows], self.hits[rows], self.unknown[rows], int(np.count_nonzero(outcome)))
 
 
 class Judge:
@@ -94,14 +97,10 @@ class Judge:
         Sets DEGRADED where the score is unknown.
         """
         count = stop - start
-        result = Judgement(
-            np.empty(count, np.int8),
-            np.empty(count, np.int32),
-            np.zeros((count, self._words), np.uint64),
-            np.zeros((count, self._words), np.uint64),
-        )
-        _judge(words, start, stop, flags, *self._arguments, result.outcome, result.won, result.hits, result.unknown)
-        return result
+        outcome, won = np.empty(count, np.int8), np.empty(count, np.int32)
+        hits, unknown = np.zeros((2, count, self._words), np.uint64)
+        stopped = _judge(words, start, stop, flags, *self._arguments, outcome, won, hits, unknown)
+        return Judgement(outcome, won, hits, unknown, stopped)
 
 
 @kernel
@@ -109,7 +108,8 @@ def _judge(
     words: Any, start: Any, stop: Any, flags: Any, rule_slots: Any, rule_outcomes: Any, rule_modes: Any,
     band_slots: Any, band_outcomes: Any, score_slot: Any, otherwise: Any, fallback: Any,
     outcome: Any, won: Any, hits: Any, unknown: Any,
-) -> None:  # fmt: skip
+) -> Any:  # fmt: skip
+    """Judge the rows; returns how many are not allowed."""
     rules = rule_slots.shape[0]
     bands = band_slots.shape[0]
     for i in range(stop - start):
@@ -149,8 +149,11 @@ def _judge(
         if flags[start + i] & DEGRADED and fallback > outcome[i]:
             outcome[i] = fallback
             won[i] = rules + bands
+    stopped = 0
     for i in range(stop - start):
         if outcome[i] < 0:
             outcome[i] = otherwise
         elif outcome[i] >= 8:
             outcome[i] -= 8
+        stopped += outcome[i] != 0
+    return stopped

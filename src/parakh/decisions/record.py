@@ -23,8 +23,19 @@ from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD, Kind, Type
 from parakh.rules.definition import Mode, Outcome
 
-__all__ = ["DecisionSchema", "Reason", "Record", "Writer", "explained", "feature_values", "read_record", "value_of"]
+__all__ = [
+    "DecisionSchema",
+    "Reason",
+    "Record",
+    "Writer",
+    "explained",
+    "feature_values",
+    "read_record",
+    "room_of",
+    "value_of",
+]
 
+_SMALL_BUFFER = 1 << 16  # room for all of it costs less than to look how much is needed
 MODEL_REASONS = 5
 """A record names at most this many of a model's inputs, those that moved the score most."""
 
@@ -121,7 +132,7 @@ class Writer:
         strings: Strings,
         words: NDArray[np.int64],
         judgement: Judgement,
-        contributions: NDArray[np.float64],
+        explained: tuple[NDArray[np.int64], NDArray[np.float64]],
         *,
         id_hi: NDArray[np.uint64],
         id_lo: NDArray[np.uint64],
@@ -132,15 +143,15 @@ class Writer:
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The records of all rows as one buffer and the offsets of each, count + 1.
 
-        The buffer is the writer's own and holds until the next call. `contributions` has one row for each row that is
-        not allowed, in order, or none at all.
+        The buffer is the writer's own and holds until the next call. `explained` (see there) has one row for each row
+        that is not allowed, in order, or none at all.
         """
         buffer, id_starts, id_lengths = ids
-        bound = int(score.size) * self._fixed + int(np.maximum(id_lengths, 0).sum())
+        bound = score.size * self._fixed + room_of(buffer, id_lengths)
         arena, text_offsets = strings.kernel_arrays[:2]
         for slot in self._text_slots:
             codes = words[slot][words[slot] >= 0]
-            bound += int((text_offsets[codes + 1] - text_offsets[codes] + 5).sum()) + int(score.size)
+            bound += int((text_offsets[codes + 1] - text_offsets[codes] + 5).sum()) + score.size
         if self._out.size < bound:
             self._out = np.empty(bound * 5 // 4, np.uint8)
         offsets = np.zeros(score.size + 1, np.int64)
@@ -148,10 +159,15 @@ class Writer:
             self._out, offsets, words, self._pieces, self._offsets,
             self._first_rule, self._first_reason, self._first_input, self._versions,
             self._rule_live, self._feature_slots, self._feature_is_text, self._shadow_slots, arena, text_offsets,
-            judgement.outcome, judgement.won, judgement.hits, judgement.unknown, *explained(contributions),
+            judgement.outcome, judgement.won, judgement.hits, judgement.unknown, *explained,
             id_hi, id_lo, buffer, id_starts, id_lengths, times[0], times[1], score, flags,
         )  # fmt: skip
         return self._out, offsets
+
+
+def room_of(buffer: NDArray[np.uint8], lengths: NDArray[np.int64]) -> int:
+    """Bytes that are enough for spans of a buffer, each of which is another part of it; -1 is the length of none."""
+    return buffer.size if buffer.size <= _SMALL_BUFFER else int(np.maximum(lengths, 0).sum())
 
 
 def value_of(word: int, type: Type, strings: Strings) -> Any:
@@ -181,10 +197,15 @@ def explained(contributions: NDArray[np.float64]) -> tuple[NDArray[np.int64], ND
     >>> places.tolist(), values.tolist()
     ([[1, 0, 2]], [[-2.0, 0.5, 0.0]])
     """
+    if not contributions.shape[0]:
+        return _NOT_EXPLAINED
     shape = contributions.shape[0], min(MODEL_REASONS, contributions.shape[1] - 1)
     places, values = np.empty(shape, np.int64), np.empty(shape)
     _explain(contributions, places, values)
     return places, values
+
+
+_NOT_EXPLAINED = np.empty((0, 0), np.int64), np.empty((0, 0))
 
 
 @kernel

@@ -188,7 +188,6 @@ def _value(column: Any) -> Any:
 
 def _marked(decoded: Decoded, cut: npt.NDArray[np.bool_]) -> Decoded:
     decoded.problem[cut] = Reason.LINE_TOO_LONG
-    decoded.problem_field[cut] = -1
     return decoded
 
 

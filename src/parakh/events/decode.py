@@ -7,7 +7,7 @@ quarantines its event and no other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,37 +39,54 @@ _Slow = Callable[[int], tuple[_Getter, bool]]
 """Of a row: what gives the value of a field, and whether NaN or Infinity stood in its JSON."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decoded:
     """What one call decoded; entry i of each array is the i-th row, whose words are row first_row + i of the frame.
 
-    problem: uint8, a Reason (0: none; then the row's words hold its values, else they are all NULL).
-    problem_field: int16, the field that was refused, in `Decoder.names`; -1 where no one field was.
+    table: int64[fields.ROWS, count], what the kernels say of each row; the arrays below are its rows.
+    problem: a Reason (0: none; then the row's words hold its values, else they are all NULL).
     id_hi, id_lo: uint64, the 128-bit hash of event type and id. times: int64, event time.
     digest: uint64, of the declared fields' values: the same body has the same digest in whatever format, order of keys
     and white space.
     id_buffer, id_starts, id_lengths: the id's text as UTF-8. labels: words of the label columns, NULL where absent.
     """
 
-    count: int
-    problem: npt.NDArray[np.uint8]
-    problem_field: npt.NDArray[np.int16]
-    id_hi: npt.NDArray[np.uint64]
-    id_lo: npt.NDArray[np.uint64]
-    digest: npt.NDArray[np.uint64]
-    times: npt.NDArray[np.int64]
+    table: npt.NDArray[np.int64]
     id_buffer: npt.NDArray[np.uint8]
-    id_starts: npt.NDArray[np.int64]
-    id_lengths: npt.NDArray[np.int64]
     labels: dict[str, npt.NDArray[Any]]
+    refused: Mapping[int, int]
+    """Of rows that were refused for one field: which of `Decoder.names` it was."""
+    problem: npt.NDArray[np.int64] = field(init=False)
+    id_hi: npt.NDArray[np.uint64] = field(init=False)
+    id_lo: npt.NDArray[np.uint64] = field(init=False)
+    digest: npt.NDArray[np.uint64] = field(init=False)
+    id_starts: npt.NDArray[np.int64] = field(init=False)
+    id_lengths: npt.NDArray[np.int64] = field(init=False)
+    times: npt.NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.problem, _, _, _, self.id_starts, self.id_lengths, self.times = self.table
+        _, self.id_hi, self.id_lo, self.digest, _, _, _ = self.table.view(np.uint64)
+
+    @property
+    def count(self) -> int:
+        return self.table.shape[1]
+
+    @property
+    def problem_field(self) -> npt.NDArray[np.int16]:
+        """The field that each row was refused for, in `Decoder.names`; -1 where no one field was."""
+        fields = np.full(self.count, -1, np.int16)
+        for row, number in self.refused.items():
+            fields[row] = number
+        return fields
 
     def take(self, rows: npt.NDArray[np.int64]) -> Decoded:
         """Some of the rows, by number."""
-        return Decoded(
-            len(rows), self.problem[rows], self.problem_field[rows], self.id_hi[rows], self.id_lo[rows],
-            self.digest[rows], self.times[rows], self.id_buffer, self.id_starts[rows], self.id_lengths[rows],
-            {name: values[rows] for name, values in self.labels.items()},
-        )  # fmt: skip
+        refused = {}
+        if self.refused:
+            refused = {at: self.refused[row] for at, row in enumerate(rows.tolist()) if row in self.refused}
+        labels = {name: values[rows] for name, values in self.labels.items()}
+        return Decoded(np.ascontiguousarray(self.table[:, rows]), self.id_buffer, labels, refused)
 
     def id_texts(self, rows: Sequence[int] | npt.NDArray[np.int64] | None = None) -> list[str]:
         """The ids of some rows (of all, unless said); "" where a row has none."""
@@ -120,6 +137,9 @@ class Decoder:
         self.schema = Schema.compile(event_type, layout)
         self.names = tuple(item.name for item in self.schema.items)
         self._interned = sum(item.interned for item in self.schema.items)
+        self._labels = tuple(
+            (item.name, item.slot, item.type.is_float) for item in self.schema.items if item.role == ROLE_LABEL
+        )
         self._salt = id_salt(event_type.name)
         self._meta = np.zeros(3, np.int64)
         self._meta[0] = earliest_us
@@ -246,9 +266,7 @@ class Decoder:
         slow: _Slow,
     ) -> Decoded:
         """Ask Python about the rows that the kernel left, and give ids to a type that has none."""
-        count = out.shape[1]
-        problem_field = np.empty(count, np.int16)
-        problem_field.fill(-1)
+        refused: dict[int, int] = {}
         ids: dict[int, bytes] = {}
         if unsure:
             for index in np.flatnonzero(out[column.PROBLEM] == column.UNSURE).tolist():
@@ -257,8 +275,9 @@ class Decoder:
                 except Refused as refusal:
                     out[column.PROBLEM, index] = refusal.reason
                     continue
-                self._take(getter, constants, index, first_row + index, words, labels, out, problem_field, ids)
+                self._take(getter, constants, index, first_row + index, words, labels, out, refused, ids)
         if not self.schema.has_id:
+            count = out.shape[1]
             id_buffer = np.empty(count * 20 + 1, np.uint8)
             _row_ids(out, id_buffer, self._ordinal, self._salt)
             self._ordinal += count
@@ -269,21 +288,14 @@ class Decoder:
             for index, text in ids.items():
                 out[column.ID_START, index], out[column.ID_LENGTH, index] = place, len(text)
                 place += len(text)
-        words_of = {
-            item.name: labels[item.slot].view(np.float64) if item.type.is_float else labels[item.slot]
-            for item in self.schema.items
-            if item.role == ROLE_LABEL
+        of_labels = {
+            name: labels[slot].view(np.float64) if is_float else labels[slot] for name, slot, is_float in self._labels
         }
-        return Decoded(
-            count, out[column.PROBLEM].astype(np.uint8), problem_field,
-            out[column.ID_HIGH].view(np.uint64), out[column.ID_LOW].view(np.uint64), out[column.DIGEST].view(np.uint64),
-            out[column.TIME], id_buffer, out[column.ID_START], out[column.ID_LENGTH], words_of,
-        )  # fmt: skip
+        return Decoded(out, id_buffer, of_labels, refused)
 
     def _take(
         self, getter: _Getter, constants: bool, index: int, row: int, words: npt.NDArray[np.int64],
-        labels: npt.NDArray[np.int64], out: npt.NDArray[np.int64], problem_field: npt.NDArray[np.int16],
-        ids: dict[int, bytes],
+        labels: npt.NDArray[np.int64], out: npt.NDArray[np.int64], refused: dict[int, int], ids: dict[int, bytes],
     ) -> None:  # fmt: skip
         """Decode one row in Python; `kernel` and this way agree on every word, digest and problem."""
         values: list[int | float | str | None] = []
@@ -292,7 +304,7 @@ class Decoder:
                 values.append(convert(getter(item), item.type))
             except Refused as refusal:
                 out[column.PROBLEM, index] = refusal.reason
-                problem_field[index] = number
+                refused[index] = number
                 return
         problem, identity = self._problem(values, constants)
         out[column.PROBLEM, index] = problem

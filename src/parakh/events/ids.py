@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from parakh.expressions.kernels import kernel
 
-__all__ = ["CONFLICT", "DUPLICATE", "NEW", "REFUSED", "IdIndex"]
+__all__ = ["CONFLICT", "DUPLICATE", "NEW", "REFUSED", "IdIndex", "admit_one"]
 
 REFUSED, NEW, DUPLICATE, CONFLICT = range(4)
 """What `admit` answers: not asked about; accepted; the same body again; the same id with another body."""
@@ -38,6 +38,17 @@ def _place(rows: Any, table: Any, high: Any, low: Any) -> Any:
 
 
 @kernel
+def admit_one(rows: Any, table: Any, count: Any, high: Any, low: Any, digest: Any) -> Any:
+    """(status, row): what becomes of an id, and the row under which it stands; a NEW one is row `count`."""
+    row, slot = _place(rows, table, high, low)
+    if row >= 0:
+        return np.int64(DUPLICATE if rows[row, _DIGEST] == digest else CONFLICT), row
+    rows[count, _HIGH], rows[count, _LOW], rows[count, _DIGEST] = high, low, digest
+    table[slot] = count
+    return np.int64(NEW), count
+
+
+@kernel
 def _admit(
     id_hi: Any, id_lo: Any, digest: Any, ok: Any, status: Any, held: Any, rows: Any, table: Any, count: Any
 ) -> Any:
@@ -46,18 +57,9 @@ def _admit(
             status[index] = REFUSED
             held[index] = -1
             continue
-        high, low = np.int64(id_hi[index]), np.int64(id_lo[index])
-        row, slot = _place(rows, table, high, low)
-        if row >= 0:
-            status[index] = DUPLICATE if rows[row, _DIGEST] == np.int64(digest[index]) else CONFLICT
-        else:
-            row = count
-            rows[row, _HIGH], rows[row, _LOW] = high, low
-            rows[row, _DIGEST] = np.int64(digest[index])
-            table[slot] = row
-            count += 1
-            status[index] = NEW
-        held[index] = row
+        high, low, content = np.int64(id_hi[index]), np.int64(id_lo[index]), np.int64(digest[index])
+        status[index], held[index] = admit_one(rows, table, count, high, low, content)
+        count += status[index] == NEW
     return count
 
 
@@ -141,6 +143,15 @@ class IdIndex:
             _admit(id_hi, id_lo, digest, ok, status, held, self._rows, self._table, self._count)
         )  # fmt: skip
         return self._count - before
+
+    def room(self, more: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], int]:
+        """(rows, table, count) for `admit_one`, with room for so many new ids; `taken` is told afterwards what came."""
+        self._reserve(more)
+        return self._rows, self._table, self._count
+
+    def taken(self, count: int) -> None:
+        """So many ids are held now."""
+        self._count = count
 
     def find(self, id_hi: npt.NDArray[np.uint64], id_lo: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """The rows of ids, -1 for those that are not held."""

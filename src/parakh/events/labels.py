@@ -184,7 +184,7 @@ class _Reader:
         return rows.take(problem == 0)
 
     def _named(
-        self, decoded: Decoded, words: npt.NDArray[np.int64], layout: Layout, problem: npt.NDArray[np.uint8]
+        self, decoded: Decoded, words: npt.NDArray[np.int64], layout: Layout, problem: npt.NDArray[np.int64]
     ) -> LabelRows:
         """The labels with their names looked up; where a name is not known, `problem` says so."""
         rows = LabelRows.empty(decoded.count)
@@ -222,7 +222,7 @@ class _Reader:
         self,
         codes: npt.NDArray[np.int64],
         numbers: Mapping[str, int],
-        problem: npt.NDArray[np.uint8],
+        problem: npt.NDArray[np.int64],
         otherwise: Reason,
         among: npt.NDArray[np.bool_] | None = None,
     ) -> npt.NDArray[np.int16]:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from parakh.errors import InputError
 from parakh.events.chunks import Chunk
 from parakh.events.decode import Decoded, Decoder
+from parakh.events.fields import ID_LENGTH, ID_START
 from parakh.events.labels import LabelRows
 from parakh.events.ordering import (
     COUNTERS,
@@ -126,12 +127,14 @@ class LogBatch:
     def count(self) -> int:
         return int(self.kinds.shape[0])
 
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """An array of `Decoded` for the whole frame: entry i belongs to the event in row i."""
+    def column(self, name: str, rows: npt.NDArray[np.integer] | None = None) -> npt.NDArray[Any]:
+        """An array of `Decoded` for rows of the frame, in this order; without `rows`, for all of them."""
         if not self.parts:
             return np.empty(0, np.int64)
         columns = [getattr(part.decoded, name) for part in self.parts]
-        return columns[0] if len(columns) == 1 else np.concatenate(columns)
+        whole: npt.NDArray[Any] = columns[0] if len(columns) == 1 else np.concatenate(columns)
+        # Of one type alone the rows are in log order: asked for all of them, none is moved.
+        return whole if rows is None or (len(columns) == 1 and rows.size == whole.size) else whole[rows]
 
     @classmethod
     def of_chunk(cls, type_index: int, decoder: Decoder, chunk: Chunk, words: npt.NDArray[np.int64]) -> LogBatch:
@@ -149,7 +152,7 @@ def quarantine_part(part: EventPart, quarantine: Quarantine) -> int:
     refused = np.flatnonzero(part.decoded.problem)
     for index in refused.tolist():
         chunk, row = part.origin(index)
-        field = int(part.decoded.problem_field[index])
+        field = part.decoded.refused.get(index, -1)
         quarantine.add(
             Reason(int(part.decoded.problem[index])),
             field=part.decoder.names[field] if field >= 0 else "",
@@ -364,21 +367,17 @@ def _label_items(decoder: Decoder) -> tuple[tuple[str, int], ...]:
 def _joined(pieces: list[tuple[Decoded, int, int]]) -> Decoded:
     """The decoded rows of several stages as one; their ids' texts are copied together."""
 
-    def column(name: str) -> npt.NDArray[Any]:
-        arrays = [getattr(decoded, name)[first:last] for decoded, first, last in pieces]
-        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-    lengths = column("id_lengths")
-    sizes = np.maximum(lengths, 0)
+    table = np.concatenate([decoded.table[:, first:last] for decoded, first, last in pieces], axis=1)
+    sizes = np.maximum(table[ID_LENGTH], 0)
     starts = np.cumsum(sizes) - sizes
     buffer = np.empty(int(sizes.sum()) + 8, np.uint8)
     place = 0
+    refused: dict[int, int] = {}
     for decoded, first, last in pieces:
         copy_spans(decoded.id_buffer, decoded.id_starts[first:last], sizes[place:], starts[place:], buffer)
+        refused |= {place + row - first: name for row, name in decoded.refused.items() if first <= row < last}
         place += last - first
+    table[ID_START] = starts
     names = pieces[0][0].labels
-    return Decoded(
-        lengths.shape[0], column("problem"), column("problem_field"), column("id_hi"), column("id_lo"),
-        column("digest"), column("times"), buffer, starts, lengths,
-        {name: np.concatenate([decoded.labels[name][first:last] for decoded, first, last in pieces]) for name in names},
-    )  # fmt: skip
+    labels = {name: np.concatenate([part.labels[name][first:last] for part, first, last in pieces]) for name in names}
+    return Decoded(table, buffer, labels, refused)

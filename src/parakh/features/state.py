@@ -44,6 +44,10 @@ class Entries:
 
     table: Words
 
+    KIND, ROW, TIME, HELD, WIDTH = t.ENTRY_KIND, t.ENTRY_ROW, t.ENTRY_TIME, t.ENTRY_HELD, t.ENTRY_WIDTH
+    """The columns of the table, and how many there are."""
+    LATE = t.LATE_BIT
+    """Added to the kind of an event that is too late for its windows."""
     LABEL = t.LABEL_ENTRY
     """The kind of a label; its row is one of the batch's `LabelUpdates`, its time does not matter."""
 

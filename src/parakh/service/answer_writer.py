@@ -14,7 +14,7 @@ import numpy as np
 
 from parakh.decisions.parts import Part
 from parakh.decisions.policy import HOLDOUT
-from parakh.decisions.record import DecisionSchema, explained
+from parakh.decisions.record import DecisionSchema, room_of
 from parakh.expressions.kernels import kernel
 from parakh.rules.definition import Mode, Outcome
 from parakh.service.answers import FLAG_SETS, Shape, decided_answer
@@ -62,7 +62,7 @@ class AnswerWriter:
         """The answer of each decision of a part, whose encoded records are given too."""
         count = len(part)
         judgement = part.judgement
-        places, values = explained(part.contributions)
+        places, values = part.explained
         reasons = _NO_TEXT if not places.size else np.frombuffer(_encode(values.ravel().tolist()), np.uint8)
         shadows = _NO_TEXT
         if self._shadows.size:
@@ -70,7 +70,7 @@ class AnswerWriter:
             shadows = np.frombuffer(_encode(scores), np.uint8)
         id_buffer, id_starts, id_lengths = part.ids
         numbers = np.frombuffer(_encode(part.score.tolist()), np.uint8)
-        room = count * self._most + int(id_lengths.sum()) + numbers.size + reasons.size + shadows.size
+        room = count * self._most + room_of(id_buffer, id_lengths) + numbers.size + reasons.size + shadows.size
         if self._out.size < room:
             self._out = np.empty(room * 5 // 4, np.uint8)
         bounds = np.empty(count + 1, np.int64)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
@@ -142,10 +141,14 @@ class Desk:
         decisions = engine.take(batch, arrived_us=arrived_us, scoring=self.guard)
         reach("desk.decided")
         statuses = decisions.statuses
-        accepted = np.flatnonzero(statuses == NEW)
-        if accepted.size:
-            self._log_accepted(items, batch, decisions, accepted, arrived_us)
-        if accepted.size < statuses.size:
+        new = int(np.count_nonzero(statuses == NEW))
+        if new == len(items):
+            self._log_accepted(items, batch, batch.kinds, batch.rows, decisions, arrived_us)
+        elif new:
+            mine = np.flatnonzero(statuses == NEW)
+            accepted = [items[number] for number in mine.tolist()]
+            self._log_accepted(accepted, batch, batch.kinds[mine], batch.rows[mine], decisions, arrived_us)
+        if new < len(items):
             self._answer_others(items, batch, statuses)
         return decisions
 
@@ -160,56 +163,59 @@ class Desk:
         return batch_of(engine, np.fromiter((item.type_index for item in items), np.uint8, len(items)), *placed)
 
     def _log_accepted(
-        self, items: Sequence[Item], batch: LogBatch, decisions: Decisions, accepted: NDArray[np.int64], arrived_us: int
+        self,
+        items: Sequence[Item],
+        batch: LogBatch,
+        kinds: NDArray[np.uint8],
+        rows: NDArray[np.int32],
+        decisions: Decisions,
+        arrived_us: int,
     ) -> None:
+        """Put new events of a batch, of these kinds and rows of the frame, and what was decided on them into the log as
+        one entry, and say in each item what its caller is told.
+        """
         engine, project = self.engine, self.engine.project.hash
-        numbers = accepted.tolist()
-        records: list[bytes] = [b""] * len(items)
-        outcomes = np.full(len(items), UNDECIDED, np.int8)
+        records = [b""] * len(items)
+        outcomes = [UNDECIDED] * len(items)
         for part in decisions.parts:
-            buffer, offsets = part.records(engine.strings)
-            data, bounds = buffer[: offsets[-1]].tobytes(), offsets.tolist()
-            written = [data[start:end] for start, end in pairwise(bounds)]
-            mine = accepted
+            schema = part.schema
+            mine: Sequence[int] = range(len(items))
             if len(batch.parts) > 1:
-                mine = accepted[batch.kinds[accepted] == engine.plan.by_name[part.schema.event_type].index]
-            outcomes[mine] = part.judgement.outcome
-            writer = self.writers[project, part.schema.event_type]
+                mine = np.flatnonzero(kinds == engine.plan.by_name[schema.event_type].index).tolist()
+            writer = self.writers[project, schema.event_type]
+            written = part.records(engine.strings)
             told = writer.write(part, written)
-            for number, record, answer in zip(mine.tolist(), written, told):
+            for number, record, answer, outcome in zip(mine, written, told, part.judgement.outcome.tolist()):
                 item = items[number]
                 if item.decide:
-                    records[number] = record
+                    records[number], outcomes[number] = record, outcome
                     item.answer = Answer(
                         200, decided_answer(record, writer.shape, features=True) if item.features else answer
                     )
-        rows = batch.rows[accepted]
-        for number, row in zip(numbers, rows.tolist()):
-            item = items[number]
+        for number, item in enumerate(items):
             if item.answer is None:
-                outcomes[number] = UNDECIDED
-                name, item.event_id = engine.plan.types[item.type_index].event.name, _id_text(batch, row)
+                name = engine.plan.types[item.type_index].event.name
+                item.event_id = _id_text(batch, int(rows[number]))
                 item.answer = Answer(200, accepted_answer(name, item.event_id))
-        bodies = [items[number].body for number in numbers]
-        kept = [records[number] for number in numbers]
+        bodies = [item.body for item in items]
         entry = Events(
             project=project,
-            types=tuple(plan.event.name for plan in engine.plan.types),
+            types=engine.plan.names,
             unanswered=self._unanswered(),
-            kinds=batch.kinds[accepted],
-            id_hi=batch.column("id_hi")[rows],
-            id_lo=batch.column("id_lo")[rows],
-            times_us=batch.column("times")[rows],
-            outcomes=outcomes[accepted],
+            kinds=kinds,
+            id_hi=batch.column("id_hi", rows),
+            id_lo=batch.column("id_lo", rows),
+            times_us=batch.column("times", rows),
+            outcomes=np.array(outcomes, np.int8),
             body_lengths=lengths_of(bodies),
-            record_lengths=lengths_of(kept),
+            record_lengths=lengths_of(records),
             bodies=b"".join(bodies),
-            records=b"".join(kept),
+            records=b"".join(records),
         )
-        self.entries.add(len(engine.ids) - len(numbers), self.log.end)
+        self.entries.add(len(engine.ids) - len(items), self.log.end)
         position = self.log.append(EVENTS, entry.encode(), arrived_us=arrived_us)
-        for number in numbers:
-            items[number].position = position
+        for item in items:
+            item.position = position
 
     def _unanswered(self) -> tuple[str, ...]:
         """What the batch that was taken last was decided without, so that it can be made again."""
@@ -235,7 +241,7 @@ class Desk:
                     hint="a retry sends the very same body; another event has an id of its own",
                 )
             else:
-                named = int(part.decoded.problem_field[at])
+                named = part.decoded.refused.get(at, -1)
                 field_name = part.decoder.names[named] if named >= 0 else ""
                 item.answer = refusal(Reason(int(part.decoded.problem[at])), field=field_name)
 

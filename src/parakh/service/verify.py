@@ -152,12 +152,9 @@ def _differing(engine: Engine, events: Events, arrived_us: int, scoring: _Record
     decisions = engine.take(batch, arrived_us=arrived_us, scoring=scoring)
     again: list[bytes | None] = [None] * events.count
     for part in decisions.parts:
-        buffer, offsets = part.records(engine.strings)
         mine = np.flatnonzero(kinds == engine.plan.by_name[part.schema.event_type].index).tolist()
-        for at, index in enumerate(mine):
-            again[index] = buffer[offsets[at] : offsets[at + 1]].tobytes()
+        for index, record in zip(mine, part.records(engine.strings)):
+            again[index] = record
     return [
-        index
-        for index, record in enumerate(events.all_records())
-        if record is not None and again[index] != bytes(record)
+        index for index, kept in enumerate(events.all_records()) if kept is not None and again[index] != bytes(kept)
     ]
