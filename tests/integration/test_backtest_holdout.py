@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,9 +17,15 @@ from parakh.learning.backtests.backtest import BackTest, backtest
 from parakh.learning.backtests.unblocked import Estimate
 from parakh.learning.backtests.versus import compare
 from parakh.learning.backtests.votes import Votes
+from parakh.learning.card import write_dataset
+from parakh.learning.dataset import Choice, make_dataset
+from parakh.learning.fitting.calibration import platt
+from parakh.learning.fitting.regression import fit_logistic
+from parakh.learning.fitting.samples import read_samples
 from parakh.learning.history import History, make_history
 from parakh.learning.measures.costs import Costs
 from parakh.learning.past import Files
+from parakh.models.logistic_scorer import LogisticScorer
 from parakh.project.project import Project
 
 EVENTS = 20_000
@@ -130,6 +136,70 @@ def test_the_holdout_holds_the_truth_where_the_naive_figure_does_not(world: Worl
     stopped = sum(fraud for name, fraud in world.truth.items() if world.odd[name] >= 90) / sum(world.truth.values())
     assert holds(by_holdout.recall, stopped)
     assert by_holdout.beyond == 0
+
+
+def test_in_a_training_set_held_out_events_stand_for_what_was_stopped(world: World, tmp_path: Path) -> None:
+    live = write_project(tmp_path / "live", LIVE, "holdout: 10%\n")
+    labels = known_labels(world, live)
+    past = Files(sources=(Source("payment", str(world.folder / "payment.ndjson")),), labels=str(labels))
+    choice = Choice(event_type="payment", label_delay_us=2 * 86_400_000_000)
+    history = history_of(world, live, labels)
+    ids, held, stopped = np.array(history.ids.to_pylist()), history.held_out, history.outcome > 0
+
+    found = make_dataset(live, past, choice)
+    weight = dict(zip(found.table["event_id"].to_pylist(), found.table["weight"].to_pylist(), strict=True))
+    assert weight == {name: 10.0 if out else 1.0 for name, out in zip(ids[~stopped], held[~stopped], strict=True)}
+    assert (found.counted.stopped, found.counted.held_out) == (stopped.sum(), held.sum())
+    assert found.counted.events == found.table.num_rows == len(ids) - stopped.sum()
+    card = write_dataset(found, live, tmp_path / "set")
+    assert card["holdout"] == {"share": 0.1, "held_out": held.sum(), "stopped": stopped.sum()}
+    assert (
+        f"{held.sum():,} that were held out stand for them, each for 10" in (tmp_path / "set" / "card.md").read_text()
+    )
+
+    sampled = make_dataset(live, past, replace(choice, sample=0.25)).table
+    known = dict(zip(sampled["event_id"].to_pylist(), sampled["weight"].to_pylist(), strict=True))
+    assert {name: known[name] for name in ids[held]} == dict.fromkeys(ids[held], 10.0)
+    assert set(known.values()) == {1.0, 4.0, 10.0}  # frauds, a quarter of the good ones, those that were held out
+    assert sum(known.values()) == pytest.approx(len(ids), rel=0.05)
+
+
+def test_stopped_events_count_as_they_are_without_a_holdout_or_where_their_labels_are_known(
+    world: World, tmp_path: Path
+) -> None:
+    live = write_project(tmp_path / "live", LIVE, "holdout: 10%\n")
+    past = Files(
+        sources=(Source("payment", str(world.folder / "payment.ndjson")),), labels=str(known_labels(world, live))
+    )
+    choice = Choice(event_type="payment", label_delay_us=2 * 86_400_000_000)
+    whole = make_dataset(live, past, replace(choice, labels_of_stopped=True))
+    plain = make_dataset(write_project(tmp_path / "plain", LIVE, ""), past, choice)
+    for found in (whole, plain):
+        assert found.table.num_rows == EVENTS
+        assert set(found.table["weight"].to_pylist()) == {1.0}
+        assert (found.held_out_share, found.counted.stopped, found.counted.held_out) == (None, 0, 0)
+    assert whole.table.equals(plain.table)
+
+
+def test_a_model_learns_from_held_out_events_what_it_was_that_the_policy_stopped(world: World, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    live = write_project(tmp_path / "live", LIVE, "holdout: 10%\n")
+    past = Files(
+        sources=(Source("payment", str(world.folder / "payment.ndjson")),), labels=str(known_labels(world, live))
+    )
+    choice = Choice(event_type="payment", label_delay_us=2 * 86_400_000_000)
+    chances = {}
+    for name, asked in (("weighed", choice), ("as they are", replace(choice, labels_of_stopped=True))):
+        write_dataset(make_dataset(live, past, asked), live, tmp_path / name)
+        rows = read_samples(tmp_path / name).train
+        odd = (rows.x[:, [rows.names.index("odd")]] >= 90).astype(np.float64)
+        high = odd[:, 0] == 1
+        model = LogisticScorer(fit_logistic(odd, rows.label, rows.weight, ["odd"]), "")
+        found = platt(model.raw(odd), rows.label, rows.weight).of(model.raw(np.array([[1.0]])))
+        chances[name] = float(found[0])
+        assert chances[name] == pytest.approx(np.average(rows.label[high], weights=rows.weight[high]), abs=0.02)
+    assert chances["weighed"] == pytest.approx(world.share(90), abs=0.1)
+    assert chances["as they are"] < 0.1
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says(world: World, tmp_path: Path) -> None:

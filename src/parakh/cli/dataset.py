@@ -101,6 +101,9 @@ class _Share(click.ParamType):  # type: ignore[type-arg]
     help="Of events that are not positive keep this share, as 10%; all, unless said.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Which events a sample has.")
+@click.option(
+    "--labels-of-stopped", is_flag=True, help="Labels are known of stopped events too: look past the holdout."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
 def command(
     project: Path,
@@ -118,6 +121,7 @@ def command(
     gap: int | None,
     sample: float,
     seed: int,
+    labels_of_stopped: bool,
     as_json: bool,
 ) -> int:
     """Replay past events and write, for each of one type, every value that a model may read and its label.
@@ -165,6 +169,7 @@ def command(
         label_delay_us=delay,
         sample=sample,
         seed=seed,
+        labels_of_stopped=labels_of_stopped,
     )
     with Bar(errors, "replaying") as bar:
         dataset = make_dataset(loaded, past, choice, on_progress=lambda progress: show_progress(bar, progress))
@@ -197,6 +202,9 @@ def _show(card: dict[str, Any], out: Path, console: Console) -> None:
     console.print("")
     if counts["unlabelled"]:
         console.print(dim(f"{thousands(counts['unlabelled'])} of which nothing was known count as good"))
+    if card["holdout"] is not None:
+        held_out, stopped = card["holdout"]["held_out"], card["holdout"]["stopped"]
+        console.print(dim(f"{plural(held_out, 'held-out event')} for {thousands(stopped)} that were stopped: left out"))
     if counts["after_cut_off"]:
         console.print(dim(f"{thousands(counts['after_cut_off'])} came after the cut-off"))
     if card["left_out"]:

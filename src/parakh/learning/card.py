@@ -84,6 +84,9 @@ def _card(dataset: Dataset, project: ProjectLike, data: Path) -> dict[str, Any]:
             "gap_days": choice.gap_us / DAY_US if choice.test_from_us is not None else None,
         },
         "sample": {"negatives": choice.sample, "seed": choice.seed},
+        "holdout": None
+        if dataset.held_out_share is None
+        else {"share": dataset.held_out_share, "held_out": counted.held_out, "stopped": counted.stopped},
         "counts": {
             "rows": table.num_rows,
             "events": counted.events,
@@ -185,6 +188,7 @@ def _page(card: dict[str, Any]) -> str:
         ("matured after", f"{span['label_delay_days']:g} days"),
         ("test from", f"{span['test_from']}, after a gap of {span['gap_days']:g} days" if span["test_from"] else "-"),
         ("sample of negatives", f"{card['sample']['negatives']:g}, seed {card['sample']['seed']}"),
+        ("stopped", _stopped(card["holdout"])),
         ("rows", f"{counts['rows']:,} of {counts['events']:,} events"),
         ("positive", f"{counts['positive']:,}"),
         ("negative", f"{counts['negative']:,}, of them {counts['unlabelled']:,} about which nothing is known"),
@@ -224,6 +228,15 @@ def _page(card: dict[str, Any]) -> str:
         ),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _stopped(holdout: dict[str, Any] | None) -> str:
+    if holdout is None:
+        return "counted as they are"
+    return (
+        f"{holdout['stopped']:,} left out; {holdout['held_out']:,} that were held out stand for them, each for "
+        f"{1 / holdout['share']:g} events"
+    )
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

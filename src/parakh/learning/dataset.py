@@ -14,10 +14,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from parakh.decisions.decisions import Decisions
 from parakh.decisions.definition import DAY_US, Definitions, Policy, ProjectLike
+from parakh.decisions.policy import HOLDOUT
 from parakh.decisions.replay import Progress, Summary
 from parakh.errors import InputError
 from parakh.events.definition import EventType
+from parakh.events.merge import LogBatch
 from parakh.expressions.hints import closest
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import BOOLEAN
@@ -33,6 +36,7 @@ from parakh.learning.columns import (
     words_array,
 )
 from parakh.learning.gathering import FAR, Gathering, Span
+from parakh.learning.known import stands_for
 from parakh.learning.past import Past
 
 __all__ = ["SPLITS", "Choice", "Counted", "Dataset", "Part", "make_dataset", "target_of"]
@@ -48,7 +52,7 @@ class Choice:
     Times are us UTC; None leaves a side open, and for `known_by_us` is the time of the last event. An event is matured
     when `label_delay_us` have passed since it by then. Events before `test_from_us` less `gap_us` are for training,
     those from `test_from_us` on for testing. `sample` is the share kept of events that are not positive; `seed` says
-    which.
+    which. `labels_of_stopped` says that labels are known whatever was decided: see `make_dataset`.
     """
 
     event_type: str
@@ -61,6 +65,7 @@ class Choice:
     label_delay_us: int = 7 * DAY_US
     sample: float = 1.0
     seed: int = 0
+    labels_of_stopped: bool = False
 
     @property
     def span(self) -> Span:
@@ -80,7 +85,8 @@ class Counted:
     """Events of the span by what is known of them, before sampling; positive + negative + immature = events.
 
     `unlabelled` are the negatives about which no label is known; `labels` the matured events about which one is.
-    `learned_late` are positives of the training part that became known only when the test had begun.
+    `learned_late` are positives of the training part that became known only when the test had begun. `stopped` are left
+    out, and none of `events`: the `held_out` among these speak for them.
     """
 
     events: int
@@ -90,6 +96,8 @@ class Counted:
     immature: int
     after_cut_off: int
     learned_late: int
+    stopped: int
+    held_out: int
 
     @property
     def labels(self) -> int:
@@ -111,7 +119,7 @@ class Dataset:
     """A training set: its table, one row an event in log order, and the choice that it was made by.
 
     `inputs` are what a model may read, `left_out` says what is personal and not among them, `past` where the events
-    came from.
+    came from. `held_out_share` is that of the policy's holdout, None where no event was held out.
     """
 
     table: pa.Table
@@ -123,6 +131,7 @@ class Dataset:
     parts: dict[str, Part]
     replayed: Summary
     past: tuple[dict[str, Any], ...]
+    held_out_share: float | None
 
 
 def target_of(definitions: Definitions, given: Iterable[str], event_type: str | None, label: str) -> EventType:
@@ -163,16 +172,50 @@ def make_dataset(
 ) -> Dataset:
     """Replay the past and keep what a model is trained with.
 
+    Of what a policy stops labels do not come, and its frauds would be learned as good. Where the policy has a holdout,
+    stopped events are therefore left out, and each that it let through weighs 1 / share, as in gates - unless the
+    choice says that labels are known of stopped events too. Without a holdout they count as they are.
+
     Raises InputError where there is nothing to learn from: no such event or label, no event in the span, none matured.
     """
     event = target_of(project.definitions, past.event_types, choice.event_type, choice.label)
-    replaying = past.replay(_Undecided.of(project, event.name), batch_size=batch_size)
+    policy = project.definitions.policy(event.name)
+    share = policy.holdout.share if policy is not None and policy.holdout is not None else 0.0
+    decided = bool(share) and not choice.labels_of_stopped
+    replaying = past.replay(project if decided else _Undecided.of(project, event.name), batch_size=batch_size)
     inputs, left_out = inputs_of(replaying.engine.plan.by_name[event.name], project.definitions)
     gathering = Gathering(replaying, choice.span, inputs, personal_id=event.id in left_out)
     said = [f"{name} (event_id holds its token or hash)" if name == event.id else name for name in left_out]
+    weights = [np.empty(0)]
+
+    def take(batch: LogBatch, decisions: Decisions) -> None:
+        for part, kept in gathering.take(batch, decisions):
+            if decided:
+                held_out = (part.flags[kept] & HOLDOUT) != 0
+                weights.append(stands_for(part.judgement.outcome[kept], held_out, share))
+
     told = None if on_progress is None else (lambda _, progress: on_progress(progress))
-    summary = replaying.run(told, on_entries=gathering.take)
-    return _dataset(gathering, choice, replaying.engine.strings, summary, tuple(said), past.described())
+    summary = replaying.run(told, on_entries=take)
+    gathering.expect_rows(summary)
+    stands = _Standing(np.concatenate(weights), share)
+    if not stands.held_out.any():  # nothing speaks for what was stopped
+        stands = _Standing(np.ones(gathering.count), None)
+    return _dataset(gathering, choice, replaying.engine.strings, summary, tuple(said), past.described(), stands)
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """For how many events each row stands, and the share of the holdout that says so.
+
+    `share` is None where all stand for one.
+    """
+
+    weight: NDArray[np.float64]
+    share: float | None
+
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        return self.weight > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,23 +238,27 @@ def _dataset(
     summary: Summary,
     left_out: tuple[str, ...],
     described: list[dict[str, Any]],
+    stands: _Standing,
 ) -> Dataset:
     """The set of what was gathered."""
-    gathering.expect_rows(summary)
     times, known = gathering.times, gathering.known()
     split = _split(times, choice)
+    counts = stands.weight > 0
     late = known.positive & (split == 0) & (known.known_at_us >= (choice.test_from_us or FAR))
     counted = Counted(
-        events=times.size,
-        positive=int(known.positive.sum()),
-        negative=int((known.matured & ~known.positive).sum()),
-        unlabelled=int((known.matured & ~known.labelled).sum()),
-        immature=int((~known.matured).sum()),
+        events=int(counts.sum()),
+        positive=int((counts & known.positive).sum()),
+        negative=int((counts & known.matured & ~known.positive).sum()),
+        unlabelled=int((counts & known.matured & ~known.labelled).sum()),
+        immature=int((counts & ~known.matured).sum()),
         after_cut_off=gathering.beyond,
-        learned_late=int(late.sum()),
+        learned_late=int((counts & late).sum()),
+        stopped=int((~counts).sum()),
+        held_out=int(stands.held_out.sum()),
     )
     _expect_labels(choice, counted, known.known_by_us, int(times.min()))
-    keep = np.flatnonzero(known.positive | _sampled(gathering.hashes[1], choice.sample, choice.seed))
+    whole = known.positive | stands.held_out  # few, and never sampled
+    keep = np.flatnonzero(counts & (whole | _sampled(gathering.hashes[1], choice.sample, choice.seed)))
     columns: dict[str, pa.Array] = {
         "event_id": taken(gathering.ids, keep),
         "event_time": words_array(times[keep], _TIME),
@@ -222,7 +269,7 @@ def _dataset(
     columns["label_known_at"] = words_array(known.known_at_us[keep], _TIME)
     columns["matured"] = mask_array(known.matured[keep])
     columns["split"] = text_array(split[keep], SPLITS)
-    weight = np.where(known.positive[keep], 1.0, 1.0 / choice.sample)
+    weight = stands.weight[keep] * np.where(whole[keep], 1.0, 1.0 / choice.sample)
     columns["weight"] = words_array(weight.view(np.int64), pa.float64())
     return Dataset(
         table=pa.Table.from_arrays(list(columns.values()), names=list(columns)),
@@ -234,6 +281,7 @@ def _dataset(
         parts=_parts(split[keep], known.positive[keep], known.matured[keep]),
         replayed=summary,
         past=tuple(described),
+        held_out_share=stands.share,
     )
 
 

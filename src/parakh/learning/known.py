@@ -16,7 +16,7 @@ from parakh.decisions.labelling import holding
 from parakh.events.labels import LabelRows
 from parakh.expressions.types import NULL_WORD
 
-__all__ = ["About", "Verdicts", "verdicts"]
+__all__ = ["About", "Verdicts", "stands_for", "verdicts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +55,14 @@ def verdicts(about: About, *, events: int, known_by_us: int, ignored: Collection
     known = np.flatnonzero(number >= 0)
     held.value[known], held.known_at[known] = value[number[known]], known_at[number[known]]
     return held
+
+
+def stands_for(outcome: NDArray[np.int8], held_out: NDArray[np.bool_], share: float) -> NDArray[np.float64]:
+    """For how many events each stands, where the policy let this share of what it stops through.
+
+    Labels do not come of what was stopped: each event that was held out stands for 1 / share, those stopped for none.
+
+    >>> stands_for(np.array([0, 3, 0], np.int8), np.array([False, False, True]), 0.01).tolist()
+    [1.0, 0.0, 100.0]
+    """
+    return np.where(held_out, 1 / share, np.where(outcome > 0, 0.0, 1.0))

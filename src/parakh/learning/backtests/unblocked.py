@@ -19,6 +19,7 @@ from parakh.decisions.policy import DEGRADED
 from parakh.learning.backtests.figures import ratio
 from parakh.learning.backtests.votes import Votes
 from parakh.learning.history import History
+from parakh.learning.known import stands_for
 from parakh.learning.measures.intervals import wilson
 from parakh.rules.definition import Mode, Outcome
 
@@ -95,7 +96,7 @@ def unblocked(judged: Votes, live: Votes, policy: Policy) -> Unblocked | None:
 
 def weights_of(live: History, share: float) -> NDArray[np.float64]:
     """How many events each stands for, under a live policy that lets this share of what it stops through."""
-    return np.where(live.held_out, 1 / share, np.where(live.outcome > 0, 0.0, 1.0))
+    return stands_for(live.outcome, live.held_out, share)
 
 
 def asked_for(history: History) -> NDArray[np.int8]:

@@ -251,7 +251,8 @@ def _limits(trained: Trained, baseline: Mapping[str, Baseline], against: Paired)
             "all that it learned, and in the figures of the folds."
         )
     found += _drifting(trained, baseline)
-    if (samples.weight != 1).any():
+    holdout = samples.card.get("holdout")
+    if (samples.weight != 1).any() and (holdout is None or samples.card["sample"]["negatives"] < 1):
         found.append("Good events were sampled; figures are weighted to stand for all.")
     found.append(
         "Card precision is not computed: a set does not say whose card an event is, which is personal. So intervals "
@@ -263,10 +264,20 @@ def _limits(trained: Trained, baseline: Mapping[str, Baseline], against: Paired)
         done, asked = len(trained.found.trials), trained.found.asked
         found.append(f"The budget ended the search after {done} of {asked} trials: another run may find another model.")
     found += [f"{note[:1].upper()}{note[1:]}." for note in (*trained.chosen.notes, *_unsaid(samples.notes))]
-    found.append(
-        "Events that were blocked could rarely show what they were: where few are let through, it learns from the rest."
-    )
+    found.append(_of_stopped(holdout))
     return found
+
+
+def _of_stopped(holdout: Mapping[str, Any] | None) -> str:
+    if holdout is None:
+        return (
+            "What was stopped counts as good unless a label says otherwise: where labels do not come of it, frauds in "
+            "it were learned as good (a holdout in the policy shows some of them)."
+        )
+    return (
+        f"{holdout['stopped']:,} events were stopped, of which labels do not come: {holdout['held_out']:,} that were "
+        f"held out weigh {1 / holdout['share']:g} each in their stead, in all that it learned and in the figures."
+    )
 
 
 def _unsaid(notes: Sequence[str]) -> list[str]:
