@@ -81,7 +81,8 @@ class Observer:
             telemetry.rules_hit(part.schema.event_type, part.judgement.hits)
             for outcome, count in part.held_out().items():
                 telemetry.held_out(part.schema.event_type, outcome, count)
-            degraded = int(np.count_nonzero(part.flags & DEGRADED))
+            flags = part.flags.tobytes()
+            degraded = 0 if flags.count(0) == len(flags) else sum(1 for flag in flags if flag & DEGRADED)
             if degraded:
                 # An enrichment that is missing was counted when it was asked.
                 for name in seen.without:
@@ -92,6 +93,7 @@ class Observer:
         """How many events of each type have each status."""
         kinds = [item.type_index for item in items]
         if kinds.count(kinds[0]) == len(kinds):
-            return {kinds[0]: np.bincount(statuses, minlength=len(_STATUSES)).tolist()}
+            said = statuses.tobytes()
+            return {kinds[0]: [said.count(status) for status in range(len(_STATUSES))]}
         of_kinds = np.array(kinds)
         return {kind: np.bincount(statuses[of_kinds == kind]).tolist() for kind in set(kinds)}
