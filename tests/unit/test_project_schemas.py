@@ -52,9 +52,9 @@ def test_the_examples_hold(path: Path) -> None:
     found = documents(path.read_text(encoding="utf-8"))
     assert found
     for document in found:
-        jsonschema.validate(document, MADE["definition.json"])
+        jsonschema.Draft202012Validator(MADE["definition.json"]).validate(document)
         kind = next(iter(document))
-        jsonschema.validate(document, MADE[f"{kind}.json"])
+        jsonschema.Draft202012Validator(MADE[f"{kind}.json"]).validate(document)
 
 
 @pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.parent.name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from parakh.errors import Problem
+from parakh.project import yaml_nodes
 from parakh.project.reading import unbalanced
 from parakh.project.yaml_nodes import (
     MAX_BYTES,
-    MAX_NODES,
     Mapping,
     Scalar,
     Sequence,
@@ -120,9 +120,11 @@ def test_a_billion_laughs_are_not_laughed() -> None:
     assert only_problem(text).message == "anchor &a is not allowed"
 
 
-def test_a_document_has_a_bound() -> None:
-    text = "a: [" + "1," * (MAX_NODES + 1) + "]\n"
-    assert "more than 200,000 values" in only_problem(text).message
+def test_a_document_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert yaml_nodes.MAX_NODES == 200_000
+    monkeypatch.setattr(yaml_nodes, "MAX_NODES", 2_000)
+    text = "a: [" + "1," * 2_001 + "]\n"
+    assert "more than 2,000 values" in only_problem(text).message
 
 
 def test_bytes_become_text_or_say_why_not() -> None:

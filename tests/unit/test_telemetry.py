@@ -61,11 +61,10 @@ def test_outcomes_are_counted_one_by_one_or_all_at_once(outcomes: list[int], eve
     telemetry.batch_decided(event_type, np.array(outcomes[:3], np.int8))
     expected = Counter(outcomes + outcomes[:3])
     shown = event_type if event_type != "4111111111111111" else OTHER
+    samples = _samples(telemetry)
     for outcome in Outcome:
-        assert (
-            _value(telemetry, "parakh_decisions_total", event_type=shown, outcome=outcome.word)
-            == expected[int(outcome)]
-        )
+        labels = (("event_type", shown), ("outcome", outcome.word))
+        assert samples["parakh_decisions_total", labels] == expected[int(outcome)]
     assert b"4111" not in telemetry.exposition()
 
 
@@ -95,8 +94,9 @@ def test_rules_that_hit_are_counted_as_in_a_plain_recount(rows: int) -> None:
     telemetry.rules_hit("payment", sets)
     telemetry.rules_hit("login", sets)  # has no rules
     telemetry.rules_hit("4111111111111111", sets)
+    samples = _samples(telemetry)
     for index, rule in enumerate(ENABLED):
-        value = _value(telemetry, "parakh_rule_hits_total", rule=rule.name, mode=rule.mode.value)
+        value = samples["parakh_rule_hits_total", (("mode", rule.mode.value), ("rule", rule.name))]
         assert value == hit[:, index].sum(), f"{rule.name}, seed {rows}"
 
 
