@@ -28,6 +28,7 @@ from parakh.client import (
     Conflict,
     Decision,
     Invalid,
+    NotDecided,
     NotFound,
     NotSent,
     Overloaded,
@@ -522,6 +523,19 @@ def test_an_event_that_was_only_taken_in_is_no_decision(kind: Kind) -> None:
     assert [type(item) for item in found] == [Decision, TakenIn]
     assert found[1].taken_in_at == datetime(2026, 1, 1, tzinfo=UTC)
     assert "decided" not in server.asked[2].path
+
+
+@each_kind
+def test_asking_for_a_decision_on_an_event_that_was_only_taken_in(kind: Kind) -> None:
+    accepted = {"event_type": "payment", "event_id": "p9", "status": "accepted"}
+    lines = b"\n".join([json.dumps(DECIDED).encode(), json.dumps(accepted).encode(), b""])
+    with serving([Step(body=accepted), Step(body=lines)]) as server:
+        with pytest.raises(NotDecided, match="payment p9 was taken in before") as raised:
+            kind.run(server.url, lambda c: c.decide("payment", {"payment_id": "p9"}, fallback="review"))
+        one, two = kind.run(server.url, lambda c: c.decide_many("payment", [PAYMENT, {"payment_id": "p9"}]))
+    assert raised.value.problem.code == "not_decided"
+    assert isinstance(one, Decision)
+    assert (two.code, two.line) == ("not_decided", 2)
 
 
 @each_kind

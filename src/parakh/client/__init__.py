@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Conflict,
         Forbidden,
         Invalid,
+        NotDecided,
         NotFound,
         NotSent,
         Overloaded,
@@ -62,6 +63,7 @@ __all__ = [
     "GivenUp",
     "Health",
     "Invalid",
+    "NotDecided",
     "NotFound",
     "NotSent",
     "Overloaded",
@@ -83,8 +85,8 @@ __all__ = [
 # An HTTP library takes a tenth of a second to import: whoever only names the package does not wait for it.
 _DRIVERS = {"AsyncClient": "awaiting", "Client": "blocking"}
 _ERRORS = {
-    "ClientError", "Conflict", "Forbidden", "Invalid", "NotFound", "NotSent", "Overloaded", "ProjectRefused", "Refused",
-    "ServerFailed", "TimedOut", "Unauthorized", "Unexpected", "Unreachable",
+    "ClientError", "Conflict", "Forbidden", "Invalid", "NotDecided", "NotFound", "NotSent", "Overloaded",
+    "ProjectRefused", "Refused", "ServerFailed", "TimedOut", "Unauthorized", "Unexpected", "Unreachable",
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from parakh.client.errors import (
     Conflict,
     Forbidden,
     Invalid,
+    NotDecided,
     NotFound,
     NotSent,
     Overloaded,
@@ -79,7 +80,8 @@ def decide(
     with that outcome and the flag `unanswered`, in place of Unreachable, TimedOut, Overloaded or ServerFailed. The
     service may decide on the event all the same: ask again under the same id for the decision that stands.
 
-    Raises NotSent, Refused (Conflict: another event was taken under this id), Unreachable, TimedOut, Unexpected.
+    Raises NotSent, Refused (Conflict: another event was taken under this id; NotDecided: it was only taken in before),
+    Unreachable, TimedOut, Unexpected.
     """
     if fallback is not None and fallback not in _OUTCOMES:
         raise NotSent(f"fallback is one of {', '.join(_OUTCOMES)}, not {fallback!r}", field="fallback")
@@ -91,7 +93,10 @@ def decide(
         if fallback is None:
             raise
         return Decision(decision_id="", outcome=fallback, event_type=event_type, flags=("unanswered",))
-    return _decision(reply)
+    held = _held(reply)
+    if isinstance(held, TakenIn):
+        raise NotDecided(not_decided(held))
+    return held
 
 
 def decision(policy: Policy, decision_id: str) -> Plan[Decision | TakenIn]:
@@ -281,6 +286,17 @@ class _Status(msgspec.Struct, frozen=True):
 def _held(reply: Reply) -> Decision | TakenIn:
     """What the service holds of an event: only one that was not decided on has a status."""
     return parsed(TakenIn, reply) if parsed(_Status, reply).status == "accepted" else _decision(reply)
+
+
+def not_decided(taken: TakenIn) -> Refusal:
+    """What is said where a decision was asked for on an event that was only taken in before."""
+    return Refusal(
+        code="not_decided",
+        status=200,
+        title="no decision",
+        detail=f"the {taken.event_type} {taken.event_id} was taken in before without a decision, and never gets one",
+        hint="what is to be decided on is sent to be decided first, or under an id of its own",
+    )
 
 
 def segment(text: str, field: str) -> str:

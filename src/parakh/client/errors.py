@@ -12,6 +12,7 @@
         |-- Invalid             400, 405, 413, 415, 422: the request or the event does not hold
         |   |-- Conflict        another event was taken under this id
         |   `-- ProjectRefused  the project's definitions do not hold; `problem.problems` has them
+        |-- NotDecided          the event was taken in before, without a decision
         |-- Overloaded          429, 503, until the deadline: it would be taken later
         `-- ServerFailed        other 5xx: a mistake of the service's own, or of a proxy before it
 
@@ -33,6 +34,7 @@ __all__ = [
     "Conflict",
     "Forbidden",
     "Invalid",
+    "NotDecided",
     "NotFound",
     "NotSent",
     "Overloaded",
@@ -117,6 +119,10 @@ class Conflict(Invalid):
     """Another event was taken under this id, and the decision that was made stands."""
 
     next_step = "an id names one event for good: send a changed event under an id of its own"
+
+
+class NotDecided(Refused):
+    """The event was only taken in before (`take_in`): it stands in the log without a decision, and never gets one."""
 
 
 class ProjectRefused(Invalid):

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from parakh.client.calls import parsed, refused, segment
+from parakh.client.calls import not_decided, parsed, refused, segment
 from parakh.client.encoding import Event, encode_line
 from parakh.client.errors import (
     NotSent,
@@ -24,7 +24,7 @@ from parakh.client.errors import (
     Unreachable,
 )
 from parakh.client.exchange import END, Emit, Failure, Plan, Pull, Reply, Request, Stream, Wait
-from parakh.client.results import Decision, Refusal, Taken
+from parakh.client.results import Decision, Refusal, Taken, TakenIn
 from parakh.client.retrying import Budget, Policy, ask, given_up
 
 __all__ = ["Events", "decide_many", "label", "label_many", "take_in"]
@@ -225,6 +225,7 @@ class _Told(msgspec.Struct):
     """What tells one kind of line from another."""
 
     code: str = ""
+    status: str | int = ""
     accepted: int | None = None
     refused: tuple[Refusal, ...] = ()
 
@@ -241,10 +242,11 @@ def _decided(reply: Reply, most: int) -> list[Decision | Refusal]:
     answers, lines = list[Decision | Refusal](), _lines_of(reply, most)
     for line in lines:
         one = Reply(reply.status, reply.headers, line)
-        if line.startswith(_DECISION) or not parsed(_Told, one).code:
-            answers.append(parsed(Decision, one))
+        told = _Told() if line.startswith(_DECISION) else parsed(_Told, one)
+        if told.status == "accepted":
+            answers.append(not_decided(parsed(TakenIn, one)))
         else:
-            answers.append(parsed(Refusal, one))
+            answers.append(parsed(Refusal, one) if told.code else parsed(Decision, one))
     last = answers[-1] if answers else None
     if isinstance(last, Refusal) and (last.line == 0 or (last.line is None and len(answers) < most)):
         # The whole of it went wrong, before the first line (as line 0) or under way: this problem is of no line.
