@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 from parakh.errors import ParakhError
 from parakh.streams.disk import Disk
@@ -80,8 +81,10 @@ class EmbeddedLog:
         self._disk = disk or Disk()
         self._on_failure = on_failure
         self._callbacks: list[Callable[[int], object]] = []
-        self._waiting: list[tuple[bytes, int]] = []
-        self._condition = threading.Condition()
+        self._waiting: SimpleQueue[tuple[bytes, int] | None] = SimpleQueue()
+        """Frames and where they end; None says that nothing comes after it."""
+        self._told = threading.Condition()
+        self._wait_for_it = 0
         self._closing = False
         self._spare: threading.Thread | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,10 +108,8 @@ class EmbeddedLog:
         if self.failed is not None:
             raise LogFailed(f"the log cannot be written: {self.failed}") from self.failed
         data = frame(kind, payload, position=self.end, durable=self.durable, arrived_us=arrived_us)
-        with self._condition:
-            self.end += len(data)
-            self._waiting.append((data, self.end))
-            self._condition.notify_all()
+        self.end += len(data)
+        self._waiting.put((data, self.end))
         return self.end
 
     def on_durable(self, callback: Callable[[int], object]) -> None:
@@ -117,17 +118,20 @@ class EmbeddedLog:
 
     def wait(self, position: int) -> None:
         """Wait until the log is durable up to a position. Raises LogFailed."""
-        with self._condition:
-            while self.durable < position:
-                if self.failed is not None:
-                    raise LogFailed(f"the log cannot be written: {self.failed}") from self.failed
-                self._condition.wait(1.0)
+        with self._told:
+            self._wait_for_it += 1
+            try:
+                while self.durable < position:
+                    if self.failed is not None:
+                        raise LogFailed(f"the log cannot be written: {self.failed}") from self.failed
+                    self._told.wait(1.0)
+            finally:
+                self._wait_for_it -= 1
 
     def close(self) -> None:
         """Write what waits, and stop."""
-        with self._condition:
-            self._closing = True
-            self._condition.notify_all()
+        self._closing = True
+        self._waiting.put(None)
         self._writer.join()
         if self._spare is not None:
             self._spare.join()
@@ -247,19 +251,28 @@ class EmbeddedLog:
             while (group := self._next_group()) is not None:
                 self._commit(group)
         except BaseException as error:
-            with self._condition:
-                self.failed = error
-                self._condition.notify_all()
+            self.failed = error
+            self._tell()
             _logger.error("the log cannot be written", extra={"error": type(error).__name__})
             if self._on_failure is not None:
                 self._on_failure(error)
 
     def _next_group(self) -> list[tuple[bytes, int]] | None:
-        with self._condition:
-            while not self._waiting and not self._closing:
-                self._condition.wait()
-            group, self._waiting = self._waiting, []
-        return group or None
+        """All that waits, at least one; None where the log is closed."""
+        group: list[tuple[bytes, int]] = []
+        while not group or not self._waiting.empty():
+            item = self._waiting.get()
+            if item is None:
+                self._waiting.put(None)  # for the next time, if something came before it
+                return group or None
+            group.append(item)
+        return group
+
+    def _tell(self) -> None:
+        """Wake up who waits for the log. Who begins to wait afterwards sees first how it stands."""
+        if self._wait_for_it:
+            with self._told:
+                self._told.notify_all()
 
     def _commit(self, group: list[tuple[bytes, int]]) -> None:
         """Write a group and sync it; one that does not fit the segment is divided."""
@@ -278,9 +291,8 @@ class EmbeddedLog:
             group = group[fit:]
             self.commits += 1
             self._mark.set(durable)
-            with self._condition:
-                self._reader.durable = durable
-                self._condition.notify_all()
+            self._reader.durable = durable
+            self._tell()
             for callback in self._callbacks:
                 callback(durable)
             self._prepare(durable)
