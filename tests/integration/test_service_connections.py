@@ -72,6 +72,7 @@ FORMS: dict[str, dict[str, object]] = {
     "chunked": {"chunked": True},
     "old": {"version": b"1.0"},
     "expect": {"headers": [b"expect: 100-continue"]},
+    "http2": {"headers": [b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAoA"]},
     "escaped": {"path": b"/v1/decisions/paymen%74"},
     "asked": {"path": _PATH + b"?features=false"},
 }

@@ -7,6 +7,7 @@ head has a size and a time, an answer that nobody reads is given up, and connect
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 from typing import Any, Final
 
@@ -21,6 +22,12 @@ HEAD_TIMEOUT_S: Final = 30.0
 READ_TIMEOUT_S: Final = 60.0
 """How long a caller may leave an answer unread while no more of it fits the connection."""
 _CONTINUE: Final = b"HTTP/1.1 100 "
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_MAY_OFFER: Final = b"pgrade"
+_OFFER: Final = re.compile(rb"(?<=\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
+_NO_OFFER: Final = b"x-offer"
+"""An offer to speak another protocol, such as Java's HttpClient makes with each request, is no offer under this name.
+The parser would leave the connection to that protocol, and the request's body unread."""
 _FILES_KEPT: Final = 256
 """Files that connections leave to the log, snapshots, the index and what is asked of others."""
 
@@ -76,6 +83,9 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._in_head:
             self._head_bytes = -len(data)  # where a body ends here, the next head has no more than has come
+        elif _MAY_OFFER in data:
+            head, end, body = data.partition(_END_OF_HEAD)
+            data = _OFFER.sub(_NO_OFFER, head) + end + body
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
