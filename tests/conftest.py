@@ -1,30 +1,29 @@
-"""What happens once before the tests: kernels are compiled by one process, not by every worker and server at once."""
+"""What happens before the tests: kernels are compiled by one process, once; long tests are left to `make torture`."""
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "card-payments"
-_NOW_US = 1_800_000_000_000_000
+from kernels import load_kernels
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         return
-    from parakh.decisions.warmup import needs_compile, warm_up
+    from parakh.decisions.warmup import needs_compile
 
-    if not needs_compile():
+    if needs_compile():
+        sys.stderr.write("compiling kernels, once\n")
+        load_kernels()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that is marked `long` waits for PARAKH_LONG; a shorter slice of what it tests is always run."""
+    if os.environ.get("PARAKH_LONG"):
         return
-    from parakh.project.project import Project
-    from parakh.service.ledger.keys import rule_term
-    from parakh.service.versions import LiveProject
-    from parakh.service.warming import warm
-
-    sys.stderr.write("compiling kernels, once\n")
-    warm_up()
-    project = Project.load(EXAMPLE)
-    warm(LiveProject(project, project.definitions), _NOW_US)
-    rule_term("")
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="long: make torture runs it"))

@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from integration.forked import Forked
+
 __all__ = ["ServiceProcess", "payment", "shop"]
 
 START_WITHIN_S = 300.0
@@ -107,7 +109,7 @@ class ServiceProcess:
         self.environment = dict(environment or {})
         self.options = list(options)
         self.port = _free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self.output = data.with_name(data.name + ".log")
 
     @property
@@ -115,17 +117,22 @@ class ServiceProcess:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, *, wait: bool = True, **environment: str) -> ServiceProcess:
-        """Start it; with `wait` until it is ready. Raises AssertionError where it ends instead."""
-        with self.output.open("ab") as output:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable, "-m", "parakh", "serve", str(self.project), "--data", str(self.data),
-                    "--port", str(self.port), "--log-format", "json", *self.options,
-                ],
-                stdout=output,
-                stderr=output,
-                env={**os.environ, **self.environment, **environment},
-            )  # fmt: skip
+        """Start it; with `wait` until it is ready. Raises AssertionError where it ends instead.
+
+        With an environment of its own, which modules may read when they are imported, it is a fresh interpreter.
+        """
+        arguments = [
+            "serve", str(self.project), "--data", str(self.data), "--port", str(self.port), "--log-format", "json",
+            *self.options,
+        ]  # fmt: skip
+        own = {**self.environment, **environment}
+        whole = {**os.environ, **own}
+        if own:
+            with self.output.open("ab") as output:
+                command = [sys.executable, "-m", "parakh", *arguments]
+                self.process = subprocess.Popen(command, stdout=output, stderr=output, env=whole)
+        else:
+            self.process = Forked(arguments, output=self.output, environment=whole)
         if wait:
             self.wait_ready()
         return self
