@@ -11,19 +11,24 @@ shell. A free port stands in the place of 8321, so that pages may be followed at
 from __future__ import annotations
 
 import doctest
+import io
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from parakh.cli.main import run
 from parakh.cli.reference import write_reference
 from parakh.errors import ExpressionError
 from parakh.expressions.check import Scope, TableType, check
@@ -44,6 +49,9 @@ TEXTS = sorted({*PAGES, *ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examp
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\S+\.(?:yaml|toml|csv|ndjson))\n")
 _PROGRESS = re.compile(r"^(?:compiling kernels|replaying|looking back|simulating).*\n", re.MULTILINE)
+_PLAIN = re.compile(r"parakh (?!demo|serve|top)(?:[^|&;<>$`*?~#{\n]|\\\n)+")
+"""A command of Parakh and nothing else that a shell would do something about."""
+
 PORT = "8321"
 """The service's own port, in the pages."""
 
@@ -67,7 +75,9 @@ def blocks(page: Path) -> list[Block]:
 def commands(block: Block) -> Iterator[tuple[str, str | None]]:
     """The commands of a block, each with the output that is shown; None where none is."""
     if block.language == "sh":
-        yield block.text, None
+        lines = re.split(r"(?<!\\)\n", block.text.strip())
+        for command in lines if all(map(_PLAIN.fullmatch, lines)) else [block.text]:
+            yield command, None
         return
     for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
         lines = part.split("\n")
@@ -118,7 +128,7 @@ class Reader:
             path.write_text(block.text if keep else block.text[found.end() :], encoding="utf-8")
 
     def run(self, where: str, command: str, shown: str | None) -> None:
-        environment = os.environ | {
+        environment = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "COLUMNS": "100",
             "NO_COLOR": "1",
@@ -131,21 +141,24 @@ class Reader:
                 self.running.append(
                     subprocess.Popen(
                         ["bash", "-c", f"exec {command.removesuffix(' &')}"],
-                        cwd=self.folder, env=environment, stdout=told_to, stderr=told_to,
+                        cwd=self.folder, env=os.environ | environment, stdout=told_to, stderr=told_to,
                     )
                 )  # fmt: skip
             return
-        done = subprocess.run(
-            ["bash", "-c", f"set -o pipefail\n{command}"],
-            cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=600,
-        )  # fmt: skip
-        told = done.stdout + done.stderr
+        if _PLAIN.fullmatch(command):
+            code, out, err = here(command, environment)
+        else:
+            done = subprocess.run(
+                ["bash", "-c", f"set -o pipefail\n{command}"],
+                cwd=self.folder, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=600,
+            )  # fmt: skip
+            code, out, err = done.returncode, done.stdout, done.stderr
         refused = shown is not None and re.search("^error:|failed", shown, re.MULTILINE)
-        assert done.returncode in ((1, 2) if refused else (0,)), f"{where}: {command}\n{told}"
+        assert code in ((1, 2) if refused else (0,)), f"{where}: {command}\n{out}{err}"
         if shown is None:
             return
         # Problems are told on stderr; where a command is well, stderr has only progress and notes.
-        printed = done.stdout if done.returncode == 0 else done.stdout + _PROGRESS.sub("", done.stderr)
+        printed = out if code == 0 else out + _PROGRESS.sub("", err)
         assert agree(shown, printed), f"{where}: {command}\n--- shown\n{shown}\n--- printed\n{printed}"
 
     def python(self, where: str, text: str) -> None:
@@ -157,6 +170,19 @@ class Reader:
         printed: list[str] = []
         result = doctest.DocTestRunner(optionflags=_LOOSE).run(test, out=printed.append, clear_globs=False)
         assert not result.failed, "".join(printed)
+
+
+def here(command: str, environment: dict[str, str]) -> tuple[int, str, str]:
+    """A `parakh` command in this process, for a fresh one takes seconds to begin: its exit code, and what it says."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    arguments = shlex.split(command.replace("\\\n", " "))[1:]
+    with patch.dict(os.environ, environment), redirect_stdout(out), redirect_stderr(err):
+        code = run(arguments)
+    said = []
+    for stream in (out, err):
+        stream.seek(0)
+        said.append(stream.read())
+    return code, said[0], said[1]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
