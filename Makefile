@@ -14,7 +14,7 @@ help:
 	@echo "make bench-learn  the learning loop against published figures; exits 1 where one falls short"
 	@echo "make bench-scale  5 million keys, 50 million records"
 	@echo "make docs         the schemas and the reference, from the code"
-	@echo "make torture      the long tests: random ones, a thousand kills, every crash site, full disks (hours)"
+	@echo "make torture      the long tests: random ones, a thousand kills, every crash site, full disks, what is marked long (hours)"
 
 # The stamp is made anew when the dependencies change.
 $(VENV)/.demo: pyproject.toml
@@ -40,7 +40,7 @@ demo: $(VENV)/.demo
 	@echo "  parakh itself is in $(BIN): source $(BIN)/activate"
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests benchmarks examples
@@ -50,6 +50,7 @@ check: $(VENV)/.dev
 	$(MAKE) test
 
 torture: $(VENV)/.dev
+	PARAKH_LONG=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m long
 	PARAKH_ROUNDS=2000 $(BIN)/python -m pytest -n 2 tests/properties tests/unit/test_log.py tests/integration/test_api.py
 	PARAKH_KILLS=1000 $(BIN)/python -m pytest -n 2 tests/integration/test_service_crashes.py
 

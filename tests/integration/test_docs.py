@@ -24,11 +24,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
+import click
 import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from parakh.cli.main import run
+from parakh.cli.main import cli, run
 from parakh.cli.reference import write_reference
 from parakh.errors import ExpressionError
 from parakh.expressions.check import Scope, TableType, check
@@ -49,6 +50,9 @@ TEXTS = sorted({*PAGES, *ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examp
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\S+\.(?:yaml|toml|csv|ndjson))\n")
 _PROGRESS = re.compile(r"^(?:compiling kernels|replaying|looking back|simulating).*\n", re.MULTILINE)
+LONG = {"docs/promotion.md", "docs/suggestions.md", "docs/tutorial/7-learn.md"}
+"""Pages that train on long streams; of these only the form of their commands is looked at unless it is asked for."""
+
 _PLAIN = re.compile(r"parakh (?!demo|serve|top)(?:[^|&;<>$`*?~#{\n]|\\\n)+")
 """A command of Parakh and nothing else that a shell would do something about."""
 
@@ -185,7 +189,9 @@ def here(command: str, environment: dict[str, str]) -> tuple[int, str, str]:
     return code, said[0], said[1]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.long] if name(page) in LONG else []) for page in PAGES], ids=name
+)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if "fraud-handbook/transactions.parquet" in page.read_text(encoding="utf-8"):
@@ -199,6 +205,23 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytes
         monkeypatch.setenv("PARAKH_PORT", reader.port)
         for block in blocks(page):
             reader.follow(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_have_verbs_and_options_that_there_are(page: Path) -> None:
+    for block in blocks(page):
+        if block.language in ("sh", "console"):
+            for command, _ in commands(block):
+                for line in re.findall(r"^parakh (.+)", command.replace("\\\n", " "), re.MULTILINE):
+                    words = re.split(r" [|&;>]", line)[0].split()
+                    verb: click.Command = cli
+                    while isinstance(verb, click.Group) and words and not words[0].startswith("-"):
+                        found = verb.get_command(click.Context(verb), words.pop(0))
+                        assert found is not None, f"{name(page)}:{block.line}: {line}"
+                        verb = found
+                    options = {option for each in verb.params for option in (*each.opts, *each.secondary_opts)}
+                    given = {word.partition("=")[0] for word in words if re.match("--?[a-z]", word)}
+                    assert given <= options | {"--help", "--version"}, f"{name(page)}:{block.line}: {line}"
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=name)
