@@ -102,6 +102,17 @@ def test_every_form_gets_the_same_answer(service: ServiceProcess, form: str) -> 
     assert {name: told[name] for name in same} == {name: replayed[name] for name in same}
 
 
+def test_an_offer_of_another_protocol_comes_with_every_request_of_a_connection(service: ServiceProcess) -> None:
+    offer = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAoA")
+    caller = Caller(service)
+    for number in range(150, 153):
+        head, _, body = request(number, *offer).partition(b"\r\n\r\n")
+        caller.send(head + b"\r\n\r\n")
+        time.sleep(0.02)  # the body comes apart, as Java sends it
+        caller.send(body)
+        assert caller.answer()[0] == 200
+
+
 def test_features_are_told_where_they_are_asked_for(service: ServiceProcess) -> None:
     caller = Caller(service)
     caller.send(request(200, path=_PATH + b"?features=true"))

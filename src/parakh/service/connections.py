@@ -65,6 +65,7 @@ class Connection(HttpToolsProtocol):
     """How many connections there may be; `spare_files` sets it."""
 
     _in_head = True
+    _in_body = False
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
     _read_timer: asyncio.TimerHandle | None = None
@@ -83,7 +84,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._in_head:
             self._head_bytes = -len(data)  # where a body ends here, the next head has no more than has come
-        elif _MAY_OFFER in data:
+        if not self._in_body and _MAY_OFFER in data:
             head, end, body = data.partition(_END_OF_HEAD)
             data = _OFFER.sub(_NO_OFFER, head) + end + body
         super().data_received(data)
@@ -105,10 +106,15 @@ class Connection(HttpToolsProtocol):
     def head_is_here(self) -> None:
         """The head of a request has come in time."""
         self._in_head = False
+        self._in_body = True
         self._head_bytes = 0
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -280,7 +280,9 @@ class HotConnection(Connection):
         exchange: Any = self.cycle
         if type(exchange) is not _Exchange:
             super().on_message_complete()
-        elif exchange.more_body and not exchange.response_complete:
+            return
+        self._in_body = False
+        if exchange.more_body and not exchange.response_complete:
             exchange.begin()
 
     def _exchange(self) -> _Exchange | None:
