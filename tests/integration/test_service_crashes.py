@@ -26,6 +26,9 @@ from parakh.streams.failpoints import FAILPOINTS
 KILLS = int(os.environ.get("PARAKH_KILLS", "3"))
 SEED = int(os.environ.get("PARAKH_SEED", "20261125"))
 
+ENOUGH = 10**9 if KILLS >= 100 else 300
+"""Payments that callers are told between two kills; then they wait. Everything told is asked for and decided again."""
+
 SMALL = '[log]\nsegment = "64KB"\n[snapshots]\nevents = 60\n'
 _FEATURE = "  ever: {from: payment, aggregate: count(*), over: 30d}\n"
 
@@ -41,12 +44,14 @@ class Callers:
         self.last = 0.0
         self._callers = callers
         self._next = 0
+        self._enough = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def begin(self, seed: int) -> None:
         self._stop.clear()
+        self._enough = len(self.told) + ENOUGH
         self._threads = [
             threading.Thread(target=self._call, args=(random.Random(f"{seed} {number}"),))
             for number in range(self._callers)
@@ -62,6 +67,9 @@ class Callers:
     def _call(self, chance: random.Random) -> None:
         with httpx.Client(timeout=20) as client:
             while not self._stop.is_set():
+                if len(self.told) >= self._enough:
+                    self._stop.wait(0.05)
+                    continue
                 with self._lock:
                     number = self._next
                     self._next += 1
