@@ -131,7 +131,7 @@ def test_a_challenger_is_asked_for_and_a_second_person_lets_it_decide(
     assert "better" in Registry.open(project, "payment_fraud").history[-1].why
 
 
-@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("seed", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_labels_that_say_nothing_promote_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int) -> None:
     """With `people = 0`, where the loop may promote by itself, and labels drawn at random."""
     project = shop(tmp_path / "shop", "people = 0\n[gates]\npositives = 20\nstability = 5\n")
