@@ -119,7 +119,7 @@ class Admission:
             rows = batch.rows[entries].astype(np.int64)
             kinds = batch.kinds[entries]
             names = ("problem", "id_hi", "id_lo", "digest", "times")
-            problem, id_hi, id_lo, digest, times = (batch.column(name, rows) for name in names)
+            problem, id_hi, id_lo, digest, times = batch.columns(names, rows)
         count = entries.size
         status = np.empty(count, np.uint8)
         table = np.empty((count, Entries.WIDTH), np.int64)

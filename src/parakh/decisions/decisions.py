@@ -26,6 +26,7 @@ __all__ = ["Decision", "Decisions"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OUTCOMES = tuple(outcome.word for outcome in Outcome)
+_NO_STATUSES = np.zeros(0, np.uint8)
 
 
 class Decisions(Sequence["Decision"]):
@@ -40,7 +41,9 @@ class Decisions(Sequence["Decision"]):
         self._schema = schema
         self._length = sum(len(part) for part in self.parts)
         self._where: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-        self.statuses: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.accepted = 0
+        """How many of the events that were given are new."""
+        self.statuses: NDArray[np.uint8] = _NO_STATUSES
         """Of each event that was given, in log order: NEW, DUPLICATE, CONFLICT or REFUSED (`parakh.events.ids`)."""
         self.quarantined: dict[str, int] = {}
         """How many events of the same call could not be taken, by reason."""
@@ -59,6 +62,7 @@ class Decisions(Sequence["Decision"]):
                 parts.append(replace(part, position=part.position + offset))
             offset += len(batch)
         joined = cls(parts, batches[0]._strings, batches[0]._schema)
+        joined.accepted = sum(batch.accepted for batch in batches)
         joined.statuses = np.concatenate([batch.statuses for batch in batches])
         return joined
 

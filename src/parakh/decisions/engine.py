@@ -225,7 +225,7 @@ class Engine:
             self._unswept = 0
             self._bound()
         decisions = Decisions([part for part in decided if part is not None], self.strings, self._schema)
-        decisions.statuses = admitted.statuses
+        decisions.accepted, decisions.statuses = admitted.rows.size, admitted.statuses
         return decisions
 
     def _place_labels(self, batch: LogBatch, admitted: Admitted) -> Placed | None:
@@ -237,7 +237,7 @@ class Engine:
             entries,
             self.ids,
             new_entries=admitted.entries,
-            new_ids=(batch.column("id_hi", admitted.rows), batch.column("id_lo", admitted.rows)),
+            new_ids=batch.columns(("id_hi", "id_lo"), admitted.rows),
             clocks=admitted.clocks,
             first_clock=admitted.clock_before_us,
         )

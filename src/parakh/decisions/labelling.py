@@ -89,7 +89,7 @@ class Labelling:
         ids: IdIndex,
         *,
         new_entries: NDArray[np.int64],
-        new_ids: tuple[NDArray[np.uint64], NDArray[np.uint64]],
+        new_ids: Sequence[NDArray[np.uint64]],
         clocks: NDArray[np.int64],
         first_clock: int | None,
     ) -> Placed | None:

@@ -65,8 +65,9 @@ class Decoded:
     times: npt.NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.problem, _, _, _, self.id_starts, self.id_lengths, self.times = self.table
-        _, self.id_hi, self.id_lo, self.digest, _, _, _ = self.table.view(np.uint64)
+        self.problem = self.table[column.PROBLEM]
+        self.id_hi, self.id_lo, self.digest = self.table[column.ID_HIGH : column.DIGEST + 1].view(np.uint64)
+        self.id_starts, self.id_lengths, self.times = self.table[column.ID_START : column.TIME + 1]
 
     @property
     def count(self) -> int:

@@ -127,14 +127,16 @@ class LogBatch:
     def count(self) -> int:
         return int(self.kinds.shape[0])
 
-    def column(self, name: str, rows: npt.NDArray[np.integer] | None = None) -> npt.NDArray[Any]:
-        """An array of `Decoded` for rows of the frame, in this order; without `rows`, for all of them."""
+    def columns(self, names: Sequence[str], rows: npt.NDArray[np.integer]) -> list[npt.NDArray[Any]]:
+        """Arrays of `Decoded` for the events in these rows of the frame, in this order."""
+        if len(self.parts) == 1:
+            part = self.parts[0]
+            whole = [getattr(part.decoded, name) for name in names]
+            # Of one type alone the rows are in log order: asked for all of them, none is moved.
+            return whole if rows.size == part.count else [column[rows] for column in whole]
         if not self.parts:
-            return np.empty(0, np.int64)
-        columns = [getattr(part.decoded, name) for part in self.parts]
-        whole: npt.NDArray[Any] = columns[0] if len(columns) == 1 else np.concatenate(columns)
-        # Of one type alone the rows are in log order: asked for all of them, none is moved.
-        return whole if rows is None or (len(columns) == 1 and rows.size == whole.size) else whole[rows]
+            return [np.empty(0, np.int64) for _ in names]
+        return [np.concatenate([getattr(part.decoded, name) for part in self.parts])[rows] for name in names]
 
     @classmethod
     def of_chunk(cls, type_index: int, decoder: Decoder, chunk: Chunk, words: npt.NDArray[np.int64]) -> LogBatch:

@@ -141,14 +141,13 @@ class Desk:
         decisions = engine.take(batch, arrived_us=arrived_us, scoring=self.guard)
         reach("desk.decided")
         statuses = decisions.statuses
-        new = int(np.count_nonzero(statuses == NEW))
-        if new == len(items):
+        if decisions.accepted == len(items):
             self._log_accepted(items, batch, batch.kinds, batch.rows, decisions, arrived_us)
-        elif new:
+        elif decisions.accepted:
             mine = np.flatnonzero(statuses == NEW)
             accepted = [items[number] for number in mine.tolist()]
             self._log_accepted(accepted, batch, batch.kinds[mine], batch.rows[mine], decisions, arrived_us)
-        if new < len(items):
+        if decisions.accepted < len(items):
             self._answer_others(items, batch, statuses)
         return decisions
 
@@ -198,14 +197,15 @@ class Desk:
                 item.event_id = _id_text(batch, int(rows[number]))
                 item.answer = Answer(200, accepted_answer(name, item.event_id))
         bodies = [item.body for item in items]
+        id_hi, id_lo, times_us = batch.columns(("id_hi", "id_lo", "times"), rows)
         entry = Events(
             project=project,
             types=engine.plan.names,
             unanswered=self._unanswered(),
             kinds=kinds,
-            id_hi=batch.column("id_hi", rows),
-            id_lo=batch.column("id_lo", rows),
-            times_us=batch.column("times", rows),
+            id_hi=id_hi,
+            id_lo=id_lo,
+            times_us=times_us,
             outcomes=np.array(outcomes, np.int8),
             body_lengths=lengths_of(bodies),
             record_lengths=lengths_of(records),

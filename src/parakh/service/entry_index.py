@@ -37,7 +37,8 @@ class EntryIndex:
         """Note an entry whose events are held from `first_row` on."""
         if self._count == len(self._table):
             self._table.resize((self._count * 5 // 4, 2), refcheck=False)
-        self._table[self._count] = first_row, position
+        self._table[self._count, 0] = first_row
+        self._table[self._count, 1] = position
         self._count += 1
 
     def find(self, row: int) -> int:
