@@ -13,16 +13,25 @@ from pathlib import Path
 
 
 def on_terminal(
-    arguments: list[str], *, columns: int = 100, rows: int = 40, folder: Path | None = None, **environment: str
+    arguments: list[str],
+    *,
+    columns: int = 100,
+    rows: int = 40,
+    folder: Path | None = None,
+    first: str = "",
+    **environment: str,
 ) -> tuple[int, str]:
-    """The exit code of `parakh` with these arguments, and everything that it wrote to its terminal."""
+    """The exit code of `parakh` with these arguments, and everything that it wrote to its terminal.
+
+    `first` is Python that the process runs before.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     hidden = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "CI")
     clear = {key: value for key, value in os.environ.items() if key not in hidden}
     said = b""
     with subprocess.Popen(
-        [sys.executable, "-m", "parakh", *arguments],
+        [sys.executable, "-c", f"{first}\nfrom parakh.cli.main import main\nmain()", *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

@@ -283,7 +283,8 @@ def test_the_demo_runs_without_a_terminal_and_writes_its_page(
 
 def test_the_demo_is_live_on_a_terminal(here: Path) -> None:
     arguments = ["demo", "--folder", "demo", "--events", "2000", "--seed", "3", "--fast"]
-    code, said = on_terminal(arguments, columns=90, folder=here)
+    first = "from parakh.cli import served; served.EVENTS = 300"
+    code, said = on_terminal(arguments, columns=90, folder=here, first=first)
     assert code == OK, said[-2000:]
     plain = click.unstyle(said)
     for words in ("latest stops", "fraud caught", "good stopped", "in truth", "events/s", "demo/report.html"):

@@ -39,6 +39,14 @@ def service(tmp_path: Path) -> Iterator[ServiceProcess]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """One for tests that leave nothing behind which another would meet."""
+    folder = tmp_path_factory.mktemp("shared")
+    with ServiceProcess(shop(folder / "shop"), folder / "data") as running:
+        yield running
+
+
 def raw(service: ServiceProcess, *parts: bytes, timeout_s: float = 10) -> bytes:
     """What comes back for bytes sent over one connection; the rest is not sent where the server has closed it."""
     found = b""
@@ -91,13 +99,13 @@ def test_events_without_ids_are_never_confused(service: ServiceProcess) -> None:
 
 
 @pytest.mark.parametrize("identity", ["a/b", "a%2Fb", "..", "a b", "日本", "a?b#c", "p\n", "a\nb", "//", "\x00", "[1]"])
-def test_any_id_is_found_again(service: ServiceProcess, identity: str) -> None:
-    service.decide({**payment(1), "payment_id": "p"})
-    told = service.decide({**payment(1), "payment_id": identity, "terminal": identity}).json()
+def test_any_id_is_found_again(shared: ServiceProcess, identity: str) -> None:
+    shared.decide({**payment(1), "payment_id": "p"})
+    told = shared.decide({**payment(1), "payment_id": identity, "terminal": identity}).json()
     path = quote(identity, safe="")
-    found = raw(service, f"GET /v1/decisions/payment/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    found = raw(shared, f"GET /v1/decisions/payment/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
     assert json.loads(found.split(b"\r\n\r\n", 1)[1])["decision_id"] == told["decision_id"]
-    found = raw(service, f"GET /v1/entities/terminal/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    found = raw(shared, f"GET /v1/entities/terminal/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
     events = json.loads(found.split(b"\r\n\r\n", 1)[1])["events"]
     assert [item["event_id"] for item in events] == [identity]
 

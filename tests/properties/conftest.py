@@ -34,4 +34,4 @@ def seed(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def rounds() -> int:
     """How many random cases a test tries."""
-    return int(os.environ.get("PARAKH_ROUNDS", "20"))
+    return int(os.environ.get("PARAKH_ROUNDS", "10"))

@@ -106,7 +106,7 @@ SOME = {
 }
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_filter_gives_what_a_scan_gives(story: Story, ledger: Ledger, data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from(sorted(SOME)), unique=True, max_size=4))
