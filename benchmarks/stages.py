@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from parakh.decisions.admission import Admission
 from parakh.decisions.parts import Part
 from parakh.decisions.policy import Judge
 from parakh.decisions.scoring import ModelPlan
 from parakh.events.decode import Decoder
-from parakh.events.ids import IdIndex
 from parakh.expressions.program import Program
 from parakh.features.state import FeatureState
 from parakh.models.trees import TreeScorer
@@ -21,7 +21,7 @@ __all__ = ["STAGES", "Stages", "clock_cost_s", "timed"]
 
 _TIMED: tuple[tuple[str, type, str], ...] = (
     ("decode", Decoder, "decode_lines"),
-    ("ids", IdIndex, "admit"),
+    ("ids", Admission, "admit"),
     ("windows", FeatureState, "process"),
     ("windows", FeatureState, "sweep"),
     ("programs", Program, "run"),
