@@ -31,6 +31,8 @@ from parakh.project.project import Project
 __all__ = [
     "HANDBOOK",
     "SPARKOV",
+    "SPARKOV_WANTED",
+    "WANTED",
     "Protocol",
     "Scored",
     "Week",
@@ -61,6 +63,10 @@ PUBLISHED = {
     "XGBoost": (0.862, 0.639, 0.273),
 }
 """ROC AUC, average precision and card precision@100 of the handbook's table."""
+WANTED = (0.880, 0.715, 0.300)
+"""The same of `parakh train`, at least."""
+SPARKOV_WANTED = 0.80
+"""Average precision on Sparkov, at least."""
 
 
 def us(text: str) -> int:
