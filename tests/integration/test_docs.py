@@ -11,25 +11,22 @@ shell. A free port stands in the place of 8321, so that pages may be followed at
 from __future__ import annotations
 
 import doctest
-import io
 import os
 import re
-import shlex
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from unittest.mock import patch
 
 import click
 import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from parakh.cli.main import cli, run
+from integration.inside import inside
+from parakh.cli.main import cli
 from parakh.cli.reference import write_reference
 from parakh.errors import ExpressionError
 from parakh.expressions.check import Scope, TableType, check
@@ -53,8 +50,8 @@ _PROGRESS = re.compile(r"^(?:compiling kernels|replaying|looking back|simulating
 LONG = {"docs/promotion.md", "docs/suggestions.md", "docs/tutorial/7-learn.md"}
 """Pages that train on long streams; of these only the form of their commands is looked at unless it is asked for."""
 
-_PLAIN = re.compile(r"parakh (?!demo|serve|top)(?:[^|&;<>$`*?~#{\n]|\\\n)+")
-"""A command of Parakh and nothing else that a shell would do something about."""
+_PLAIN = re.compile(r"parakh (?!demo|serve|top)(?:[^|&;<>#\n]|\\\n)+")
+"""A command of Parakh alone; its arguments are left to a shell."""
 
 PORT = "8321"
 """The service's own port, in the pages."""
@@ -150,7 +147,11 @@ class Reader:
                 )  # fmt: skip
             return
         if _PLAIN.fullmatch(command):
-            code, out, err = here(command, environment)
+            words = subprocess.run(
+                ["bash", "-c", f"printf '%s\\0' {command}"],
+                cwd=self.folder, env=os.environ | environment, capture_output=True, text=True, check=True,
+            ).stdout.split("\0")  # fmt: skip
+            code, out, err = inside(words[1:-1], environment)
         else:
             done = subprocess.run(
                 ["bash", "-c", f"set -o pipefail\n{command}"],
@@ -174,19 +175,6 @@ class Reader:
         printed: list[str] = []
         result = doctest.DocTestRunner(optionflags=_LOOSE).run(test, out=printed.append, clear_globs=False)
         assert not result.failed, "".join(printed)
-
-
-def here(command: str, environment: dict[str, str]) -> tuple[int, str, str]:
-    """A `parakh` command in this process, for a fresh one takes seconds to begin: its exit code, and what it says."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
-    arguments = shlex.split(command.replace("\\\n", " "))[1:]
-    with patch.dict(os.environ, environment), redirect_stdout(out), redirect_stderr(err):
-        code = run(arguments)
-    said = []
-    for stream in (out, err):
-        stream.seek(0)
-        said.append(stream.read())
-    return code, said[0], said[1]
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from integration.inside import inside
 from parakh import Project
 from parakh.decisions.definition import Definitions
 from parakh.rules.definition import Mode
@@ -24,10 +23,9 @@ TYPES = ("customer_opened", "login", "password_change", "payee_added", "payment"
 
 def parakh(*arguments: str) -> str:
     """What a verb prints on stdout; the test fails with its stderr where it does not end well."""
-    command = [sys.executable, "-m", "parakh", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    code, out, err = inside(arguments)
+    assert code == 0, err
+    return out
 
 
 @pytest.fixture(params=NAMES)
