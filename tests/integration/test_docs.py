@@ -47,7 +47,7 @@ TEXTS = sorted({*PAGES, *ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examp
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\S+\.(?:yaml|toml|csv|ndjson))\n")
 _PROGRESS = re.compile(r"^(?:compiling kernels|replaying|looking back|simulating).*\n", re.MULTILINE)
-LONG = {"docs/promotion.md", "docs/suggestions.md", "docs/tutorial/7-learn.md"}
+LONG = {"docs/promotion.md", "docs/suggestions.md"}
 """Pages that train on long streams; of these only the form of their commands is looked at unless it is asked for."""
 
 _PLAIN = re.compile(r"parakh (?!demo|serve|top)(?:[^|&;<>#\n]|\\\n)+")

@@ -118,6 +118,7 @@ def test_a_file_that_is_laid_out_stays() -> None:
         ("rule: a\ndescription: one\n    two\n\n    three\n", "rule: a\ndescription: one\n  two\n\n  three\n"),
         ("rule: a\ndescription: >-\n      one\n      two\n", "rule: a\ndescription: >-\n  one\n  two\n"),
         ("rule: a\ndescription: |4\n      one\n    two\n", "rule: a\ndescription: |2\n    one\n  two\n"),
+        ("rule: a\nwhen:  |\n  one \n  two\n", "rule: a\nwhen:  |\n  one \n  two\n"),
         ("rule: a\nwhen: |  # why\n   x\n", "rule: a\nwhen: | # why\n  x\n"),
     ],
 )

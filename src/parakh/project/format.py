@@ -53,17 +53,26 @@ def format_text(text: str, file: str = "") -> str:
 
 
 def _formatted(text: str, document: Document) -> str:
-    stripped = "".join(f"{line.rstrip()}\n" for line in text.strip("\n").split("\n")) if text.strip() else ""
     root = document.root
+    stripped = "".join(f"{line.rstrip()}\n" for line in text.strip("\n").split("\n")) if text.strip() else ""
+    if not _says(read_document(stripped, ""), root):
+        stripped = text  # blanks at the end of a line of a text are part of it
     if not isinstance(root, Mapping) or root.flow:
         return stripped
     laid_out = _Layout(text, root).text()
     again = read_document(laid_out, "")
-    if again.root is None or again.problems or _meaning(again.root) != _meaning(root):
+    if again.root is None or not _says(again, root):
         return stripped
     if Counter(_comment_texts(laid_out, again.root)) != Counter(_comment_texts(text, root)):
         return stripped
     return laid_out
+
+
+def _says(document: Document, root: Node | None) -> bool:
+    """Whether a document says the same as another whose root this is."""
+    if document.root is None or root is None:
+        return document.root is root
+    return not document.problems and _meaning(document.root) == _meaning(root)
 
 
 def _meaning(node: Node) -> object:
