@@ -250,7 +250,7 @@ def _duck_operation(tree: Tree) -> str:
         case "starts_with":
             return f"starts_with({inner[0]}, {oracle.quoted(str(tree.data))})"
         case "round":
-            # DuckDB asks the decimal digits of a double whether it is a tie: 1.285, which is a little less, becomes 1.28.
+            # DuckDB asks the digits of a double whether it is a tie: 1.285, which is a little less, becomes 1.28.
             whole = tree.type in (oracle.INTEGER, oracle.MONEY)
             return f"round({inner[0]}, {tree.data or 0})" if whole else f"rounded({inner[0]}, 1e{tree.data or 0})"
         case _:
