@@ -10,7 +10,7 @@ import click
 
 from parakh.cli.console import Console, bold, clean, cut, dim
 from parakh.cli.loading import await_kernels, given_past, load_project, warm_kernels
-from parakh.cli.options import MOMENT, past_options
+from parakh.cli.options import past_options, span_options
 from parakh.cli.progress import Bar
 from parakh.cli.replay import show_progress
 from parakh.cli.words import plural, short_money, thousands
@@ -50,20 +50,7 @@ _SHOWN = 20
     show_default=True,
     help="The expected share of false alarms among what is told.",
 )
-@click.option(
-    "--from",
-    "from_us",
-    type=MOMENT,
-    metavar="TIME",
-    help="Events from this time on, as 2025-01-31; from the first, unless said.",
-)
-@click.option(
-    "--to",
-    "to_us",
-    type=MOMENT,
-    metavar="TIME",
-    help="Events before this time, as 2025-01-31; up to the last, unless said.",
-)
+@span_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(
     project: Path,

@@ -11,6 +11,7 @@ from parakh.cli.backtest_tables import print_json, show
 from parakh.cli.console import Console, bold, clean, green, yellow
 from parakh.cli.history import Asked, history_options
 from parakh.cli.loading import await_kernels, load_project, warm_kernels
+from parakh.cli.options import page_option
 
 if TYPE_CHECKING:
     from parakh.decisions.definition import Policy
@@ -36,13 +37,7 @@ __all__ = ["command"]
     help="A project to compare with: the one that was live; none, unless said.",
 )
 @click.option("--segment", "segments", multiple=True, metavar="FIELD", help="Figures by its values. Repeat for more.")
-@click.option(
-    "--out",
-    "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write a page (HTML); none, unless said.",
-)
+@page_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(
     asked: Asked,

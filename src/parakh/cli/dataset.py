@@ -12,7 +12,7 @@ import click
 
 from parakh.cli.console import Console, bold, clean, dim, green, yellow
 from parakh.cli.loading import await_kernels, given_past, load_project, warm_kernels
-from parakh.cli.options import LENGTH_OF_TIME, MOMENT, past_options
+from parakh.cli.options import LENGTH_OF_TIME, MOMENT, known_by_option, past_options, span_options
 from parakh.cli.progress import Bar
 from parakh.cli.replay import show_progress
 from parakh.cli.words import plural, thousands
@@ -61,26 +61,8 @@ class _Share(click.ParamType):  # type: ignore[type-arg]
     metavar="DIR",
     help="A new folder, or one of a set before.",
 )
-@click.option(
-    "--from",
-    "from_us",
-    type=MOMENT,
-    metavar="TIME",
-    help="Events from this time on, as 2025-01-31; from the first, unless said.",
-)
-@click.option(
-    "--to",
-    "to_us",
-    type=MOMENT,
-    metavar="TIME",
-    help="Events before this time, as 2025-01-31; up to the last, unless said.",
-)
-@click.option(
-    "--known-by",
-    type=MOMENT,
-    metavar="TIME",
-    help="The cut-off, as 2025-01-31: nothing that came later counts. The time of the last event, unless said.",
-)
+@span_options
+@known_by_option
 @click.option(
     "--test-from",
     type=MOMENT,

@@ -12,7 +12,7 @@ import click
 from parakh.cli.console import Console, bold, clean, dim, green, red, yellow
 from parakh.cli.history import Asked, history_options
 from parakh.cli.loading import await_kernels, load_project, warm_kernels
-from parakh.cli.options import MOMENT
+from parakh.cli.options import MOMENT, page_option
 from parakh.cli.remote import connect, server_option
 from parakh.cli.words import plural, thousands
 from parakh.errors import InputError
@@ -53,13 +53,7 @@ _MOST_ROWS = 12
 @click.option(
     "--every", type=click.Choice(["week", "day"]), default="week", show_default=True, help="How long a period is."
 )
-@click.option(
-    "--out",
-    "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write a page (HTML); none, unless said.",
-)
+@page_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--post", is_flag=True, help="Post the alarms to a running server, whose webhooks send them on.")
 @server_option

@@ -12,7 +12,7 @@ import click
 
 from parakh.cli.console import Console, dim, yellow
 from parakh.cli.loading import given_past
-from parakh.cli.options import LENGTH_OF_TIME, MOMENT, past_options
+from parakh.cli.options import LENGTH_OF_TIME, known_by_option, past_options, span_options
 from parakh.cli.progress import Bar
 from parakh.cli.replay import show_progress
 from parakh.cli.words import plural
@@ -124,26 +124,8 @@ def history_options(command: Callable[..., int]) -> Callable[..., int]:
             metavar="LENGTH",
             help="An event counts as matured after so long; label_delay of learning.toml, or 7d, unless said.",
         ),
-        click.option(
-            "--known-by",
-            type=MOMENT,
-            metavar="TIME",
-            help="The cut-off, as 2025-01-31: nothing that came later counts. The time of the last event, unless said.",
-        ),
-        click.option(
-            "--to",
-            "to_us",
-            type=MOMENT,
-            metavar="TIME",
-            help="Events before this time, as 2025-01-31; up to the last, unless said.",
-        ),
-        click.option(
-            "--from",
-            "from_us",
-            type=MOMENT,
-            metavar="TIME",
-            help="Events from this time on, as 2025-01-31; from the first, unless said. Windows see what was before.",
-        ),
+        known_by_option,
+        span_options,
         click.option(
             "--label",
             metavar="NAME",

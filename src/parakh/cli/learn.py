@@ -12,7 +12,7 @@ import click
 from parakh.cli.console import Console, bold, clean, dim, green, red, yellow
 from parakh.cli.history import Asked, history_options
 from parakh.cli.loading import await_kernels, load_project, warm_kernels
-from parakh.cli.options import LENGTH_OF_TIME, MOMENT
+from parakh.cli.options import LENGTH_OF_TIME, MOMENT, budget_option, page_option, trials_option
 from parakh.cli.problems import show_problems
 from parakh.cli.progress import Bar
 from parakh.cli.promote import show_gates
@@ -41,18 +41,8 @@ __all__ = ["command"]
 @click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @history_options
 @click.option("--model", metavar="NAME", help="The model; the one that the policy reads, or EVENT_LABEL, unless said.")
-@click.option(
-    "--trials",
-    type=click.IntRange(1, 10_000),
-    metavar="N",
-    help="So many sets of parameters are tried; 16, unless said.",
-)
-@click.option(
-    "--budget",
-    type=LENGTH_OF_TIME,
-    metavar="LENGTH",
-    help="End the search for parameters after so long, as 90s; after all trials, unless said.",
-)
+@trials_option
+@budget_option
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of all that is drawn.")
 @click.option(
     "--min-precision",
@@ -72,13 +62,7 @@ __all__ = ["command"]
     metavar="LENGTH",
     help="Go round again after so long, as 7d, until stopped; once, unless said.",
 )
-@click.option(
-    "--out",
-    "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write a page (HTML); none, unless said.",
-)
+@page_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def command(
     asked: Asked,

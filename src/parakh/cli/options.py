@@ -8,7 +8,18 @@ from typing import TypeVar
 
 import click
 
-__all__ = ["LENGTH_OF_TIME", "MOMENT", "data_folder", "event_options", "past_options"]
+__all__ = [
+    "LENGTH_OF_TIME",
+    "MOMENT",
+    "budget_option",
+    "data_folder",
+    "event_options",
+    "known_by_option",
+    "page_option",
+    "past_options",
+    "span_options",
+    "trials_option",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -47,6 +58,51 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]
 
 LENGTH_OF_TIME = _LengthOfTime()
 MOMENT = _Moment()
+
+known_by_option = click.option(
+    "--known-by",
+    type=MOMENT,
+    metavar="TIME",
+    help="The cut-off, as 2025-01-31: nothing that came later counts. The time of the last event, unless said.",
+)
+page_option = click.option(
+    "--out",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a page (HTML); none, unless said.",
+)
+trials_option = click.option(
+    "--trials",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="So many sets of parameters are tried; 16, unless said.",
+)
+budget_option = click.option(
+    "--budget",
+    type=LENGTH_OF_TIME,
+    metavar="LENGTH",
+    help="End the search for parameters after so long, as 90s, and say so; after all trials, unless said.",
+)
+
+
+def span_options(command: _Command) -> _Command:
+    """Add --from and --to to a command, as `from_us` and `to_us`."""
+    before = click.option(
+        "--to",
+        "to_us",
+        type=MOMENT,
+        metavar="TIME",
+        help="Events before this time, as 2025-01-31; up to the last, unless said.",
+    )
+    since = click.option(
+        "--from",
+        "from_us",
+        type=MOMENT,
+        metavar="TIME",
+        help="Events from this time on, as 2025-01-31; from the first, unless said. Windows see what was before.",
+    )
+    return since(before(command))
 
 
 def data_folder(*, exists: bool) -> Callable[[_Command], _Command]:

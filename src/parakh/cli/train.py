@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parakh.cli.console import Console, bold, clean, dim, green, yellow
-from parakh.cli.options import LENGTH_OF_TIME
+from parakh.cli.options import budget_option, trials_option
 from parakh.cli.progress import Bar
 from parakh.cli.signing import signed_by
 from parakh.cli.words import plural, thousands
@@ -61,18 +61,8 @@ class _OneWay(click.ParamType):  # type: ignore[type-arg]
     show_default=True,
     help="What is written; both: whichever is better in validation. Both are always trained and compared.",
 )
-@click.option(
-    "--trials",
-    type=click.IntRange(1, 10_000),
-    metavar="N",
-    help="So many sets of parameters are tried; 16, unless said.",
-)
-@click.option(
-    "--budget",
-    type=LENGTH_OF_TIME,
-    metavar="LENGTH",
-    help="End the search after so long, as 90s, and the card says so; after all trials, unless said.",
-)
+@trials_option
+@budget_option
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of search and trees.")
 @click.option(
     "--monotone",

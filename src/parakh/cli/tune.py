@@ -13,7 +13,7 @@ import click
 from parakh.cli.console import Console, bold, clean, dim, green, outcome, red, yellow
 from parakh.cli.history import Asked, history_options
 from parakh.cli.loading import await_kernels, load_project, warm_kernels
-from parakh.cli.options import MOMENT
+from parakh.cli.options import MOMENT, page_option
 from parakh.cli.words import day, plural, thousands
 
 if TYPE_CHECKING:
@@ -110,13 +110,7 @@ class _Bands(click.ParamType):  # type: ignore[type-arg]
     "--labels-of-stopped", is_flag=True, help="Labels are known of stopped events too: look past the holdout."
 )
 @click.option("--write", is_flag=True, help="Write what is proposed into the policy's file.")
-@click.option(
-    "--out",
-    "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write a page (HTML); none, unless said.",
-)
+@page_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(
     asked: Asked,
