@@ -22,7 +22,7 @@ from parakh.expressions.kernels import kernel
 from parakh.expressions.types import NULL_WORD
 from parakh.features.state import Entries
 
-__all__ = ["Admission", "Admitted", "Counts"]
+__all__ = ["Admission", "Admitted", "Counts", "admit_all"]
 
 _BEFORE_ALL = -(2**62)
 _KIND, _ROW, _TIME, _HELD, _LATE_BIT = Entries.KIND, Entries.ROW, Entries.TIME, Entries.HELD, Entries.LATE
@@ -124,10 +124,9 @@ class Admission:
         status = np.empty(count, np.uint8)
         table = np.empty((count, Entries.WIDTH), np.int64)
         clocks = np.empty(count, np.int64)
-        before = self.clock_us
-        clock = _BEFORE_ALL if before is None else before
+        before, clock = self.clock_us, self.clock_or_before_all
         held, places, known = self.ids.room(count)
-        accepted, late = _admit(
+        accepted, late = admit_all(
             problem, id_hi, id_lo, digest, times, kinds, rows, held, places, known, clock, self._lateness_us,
             status, table, clocks, flags,
         )  # fmt: skip
@@ -143,6 +142,19 @@ class Admission:
         if accepted:
             self.clock_us = int(clocks[-1])
         return Admitted(entries, rows, table, clocks, late, before, status)
+
+    @property
+    def clock_or_before_all(self) -> int:
+        """The largest event time so far; far in the past before the first event."""
+        return _BEFORE_ALL if self.clock_us is None else self.clock_us
+
+    def all_taken(self, count: int, late: int, clock_us: int) -> None:
+        """So many events came, and all of them are new; their ids are put behind those that are held."""
+        self.ids.taken(len(self.ids) + count)
+        self.counts.received += count
+        self.counts.accepted += count
+        self.counts.late += late
+        self.clock_us = clock_us
 
     def _numbers(self, count: int) -> NDArray[np.int64]:
         """0, 1, 2, ... so many; not to be written to."""
@@ -182,7 +194,7 @@ class Admission:
 
 
 @kernel
-def _admit(
+def admit_all(
     problem: Any, id_hi: Any, id_lo: Any, digest: Any, times: Any, kinds: Any, rows: Any, held: Any, places: Any,
     known: Any, clock: Any, lateness: Any, status: Any, table: Any, clocks: Any, flags: Any,
 ) -> Any:  # fmt: skip

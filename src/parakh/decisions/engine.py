@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from parakh.decisions.admission import Admission, Admitted, Counts
 from parakh.decisions.decisions import Decision, Decisions
 from parakh.decisions.definition import ProjectLike
+from parakh.decisions.express import Express, Straight
 from parakh.decisions.history import History
 from parakh.decisions.labelling import Labelling, Placed
 from parakh.decisions.parts import Part
@@ -205,7 +206,7 @@ class Engine:
         out (a service's, where they do not answer in time). Without `decide` the events are remembered only, as when
         state is built from the log. Raises StateLimitError where the state would outgrow the project's bound.
         """
-        flags = self._flags
+        flags = self.flags
         if batch.parts:
             flags[: batch.parts[-1].stop] = 0
         admitted = self.admission.admit(batch, self.words, flags)
@@ -219,14 +220,38 @@ class Engine:
         self._look_back(batch, admitted, placed)
         parts = batch.parts if decide else ()
         decided = [self._decide(part, batch, admitted, arrived_us, scoring) for part in parts]
-        self._unswept += batch.count
+        self._sweep(batch.count)
+        decisions = Decisions([part for part in decided if part is not None], self.strings, self._schema)
+        decisions.accepted, decisions.statuses = admitted.rows.size, admitted.statuses
+        return decisions
+
+    def take_straight(
+        self, type_index: int, data: bytes, lengths: Sequence[int], *, arrived_us: int, scoring: Scoring | None = None
+    ) -> Straight | None:
+        """Decide on a few events of one type, JSON objects one after another in `data`, the short way.
+
+        The same decisions as by `take`. None, and nothing has changed, where they have to go that way: some are no new
+        events or have something unusual about them, labels wait for events, or there is no room for windows.
+        """
+        if self.full is not None or self.blindfolded or len(self.labelling) or len(lengths) > self.batch_size:
+            return None
+        express = self._expresses.get(type_index)
+        if express is None:
+            if self.state.plan.calendars or not Express.serves(self.plan.types[type_index]):
+                return None
+            express = self._expresses[type_index] = Express(self, self.plan.types[type_index])
+        self.blind = False
+        taken = express.take(data, lengths, arrived_us=arrived_us, scoring=scoring)
+        if taken is not None:
+            self._sweep(taken.count)
+        return taken
+
+    def _sweep(self, events: int) -> None:
+        self._unswept += events
         if self._unswept >= _SWEEP_AFTER:
             self.state.sweep(self._unswept // _SWEPT_SHARE)
             self._unswept = 0
             self._bound()
-        decisions = Decisions([part for part in decided if part is not None], self.strings, self._schema)
-        decisions.accepted, decisions.statuses = admitted.rows.size, admitted.statuses
-        return decisions
 
     def _place_labels(self, batch: LogBatch, admitted: Admitted) -> Placed | None:
         if not batch.labels.count and not len(self.labelling):
@@ -252,22 +277,30 @@ class Engine:
     def _look_back(self, batch: LogBatch, admitted: Admitted, placed: Placed | None) -> None:
         """The windows, as long as there is room for them."""
         stop = batch.parts[-1].stop if batch.parts else 0
-        before = self._flags[:stop].copy()
+        before = self.flags[:stop].copy()
         try:
             if self.full is None:
-                self.history.read(self.words, self._flags, admitted, placed)
+                self.history.read(self.words, self.flags, admitted, placed)
         except StateLimitError as error:
-            if not self._live:
-                raise
-            self.full = error
+            self.run_full(error)
         self.blind = self.blindfolded or self.full is not None
-        if not self.blind:
-            return
-        self._flags[admitted.rows] = before[admitted.rows] | DEGRADED
-        for plan in self.plan.types:
-            mine = admitted.rows[admitted.kinds == plan.index]
-            for column in plan.features:
-                self.words[column.slot, mine] = column.type.null_word
+        if self.blind:
+            for plan in self.plan.types:
+                mine = admitted.rows[admitted.kinds == plan.index]
+                self.without_windows(plan, mine, before[mine])
+
+    def run_full(self, error: StateLimitError) -> None:
+        """There is no more room for windows: go on without them where the engine is live, raise where it is not."""
+        if not self._live:
+            raise error
+        self.full = error
+        self.blind = True
+
+    def without_windows(self, plan: TypePlan, rows: slice | NDArray[np.int64], flags: NDArray[np.uint8]) -> None:
+        """Decide on rows of the frame without windows; `flags` are theirs from before these were looked at."""
+        self.flags[rows] = flags | DEGRADED
+        for column in plan.features:
+            self.words[column.slot, rows] = column.type.null_word
 
     def _decide(
         self, part: EventPart, batch: LogBatch, admitted: Admitted, arrived_us: int | None, scoring: Scoring | None
@@ -275,7 +308,7 @@ class Engine:
         plan = self.plan.types[part.type_index]
         if not plan.decided:
             return None
-        words, flags, start, stop = self.words, self._flags, part.start, part.stop
+        words, flags, start, stop = self.words, self.flags, part.start, part.stop
         plan.signals.run(words, start, stop, flags)
         inputs = None
         for model in plan.models:
@@ -323,7 +356,7 @@ class Engine:
             event_time_us=decoded.times,
             decided_at_us=decided_at,
             judgement=judgement,
-            score=self._unknown[: rows.size]
+            score=self.unscored[: rows.size]
             if plan.score is None
             else self._scores[plan.score.output.slot, columns].copy(),
             flags=kept_flags,
@@ -341,12 +374,14 @@ class Engine:
         """The frame of a batch, and what follows from the plan."""
         self.words = np.full((self.plan.width, self.batch_size), NULL_WORD, np.int64)
         self._scores = self.words.view(np.float64)
-        self._flags = np.zeros(self.batch_size, np.uint8)
+        self.flags = np.zeros(self.batch_size, np.uint8)
         self._numbers = np.arange(self.batch_size)
-        self._unknown = np.full(self.batch_size, np.nan)
+        self.unscored = np.full(self.batch_size, np.nan)
         self._decided_kinds = np.zeros(256, np.int64)
         self._decided_kinds[[item.index for item in self.plan.types if item.decided]] = 1
         self._schema = self.schema
+        self.state.expect(self.batch_size)
+        self._expresses: dict[int, Express] = {}
 
     def _bound(self) -> None:
         bound = self.plan.definitions.settings.state_bytes

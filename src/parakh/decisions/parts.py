@@ -8,11 +8,25 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from parakh.decisions.policy import HOLDOUT, Judgement
+from parakh.decisions.policy import Judgement
 from parakh.decisions.record import DecisionSchema, Writer, explained
 from parakh.expressions.strings import Strings
 
-__all__ = ["Part"]
+__all__ = ["Judged", "Part"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is counted of the decisions on one event type; outcomes, hits and flags have one element a decision.
+
+    `held_out`: how many the policy's holdout let through, by the outcome that each would have had.
+    """
+
+    event_type: str
+    outcome: NDArray[np.int8]
+    hits: NDArray[np.uint64]
+    flags: bytes
+    held_out: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -51,11 +65,13 @@ class Part:
 
     def held_out(self) -> dict[str, int]:
         """How many the policy's holdout let through, by the outcome that each would have had."""
-        deciders = self.schema.judge.deciders
-        if deciders[-1][0] != "holdout":
-            return {}
-        won, counts = np.unique(self.judgement.won[self.flags & HOLDOUT != 0], return_counts=True)
-        return {deciders[number][1]: count for number, count in zip(won.tolist(), counts.tolist())}
+        return self.schema.judge.held_out(self.judgement, self.flags)
+
+    @property
+    def judged(self) -> Judged:
+        """What is counted of them."""
+        judgement = self.judgement
+        return Judged(self.schema.event_type, judgement.outcome, judgement.hits, self.flags.tobytes(), self.held_out())
 
     def id_texts(self) -> list[str]:
         """The id of each event."""

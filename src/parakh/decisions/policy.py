@@ -19,7 +19,7 @@ from parakh.expressions.kernels import kernel
 from parakh.expressions.types import NULL_WORD
 from parakh.rules.definition import STOPPING, Mode, Rule
 
-__all__ = ["DEGRADED", "FLAG_NAMES", "HOLDOUT", "LATE", "Judge", "Judgement"]
+__all__ = ["DEGRADED", "FLAG_NAMES", "HOLDOUT", "LATE", "Judge", "Judgement", "judge_all"]
 
 LATE = 2
 DEGRADED = 4
@@ -78,9 +78,9 @@ class Judge:
             ("otherwise", policy.otherwise.word),
             *(("holdout", outcome.word) for outcome in STOPPING if policy.holdout is not None),
         )
-        self._words = max(1, -(-len(rules) // 64))
+        self.set_words = max(1, -(-len(rules) // 64))
         live = [(_LIVE if rule.mode is Mode.LIVE else 0) | (_OVERRIDE if rule.override else 0) for rule in rules]
-        self._arguments = (
+        self.arguments = (
             np.array(rule_slots, np.int64),
             np.array([int(rule.then) for rule in rules], np.int8),
             np.array(live, np.uint8),
@@ -91,6 +91,13 @@ class Judge:
             np.int64(policy.fallback),
         )
 
+    def held_out(self, judgement: Judgement, flags: NDArray[np.uint8]) -> dict[str, int]:
+        """How many the policy's holdout let through, by the outcome that each would have had."""
+        if self.deciders[-1][0] != "holdout":
+            return {}
+        won, counts = np.unique(judgement.won[flags & HOLDOUT != 0], return_counts=True)
+        return {self.deciders[number][1]: count for number, count in zip(won.tolist(), counts.tolist())}
+
     def judge(self, words: NDArray[np.int64], start: int, stop: int, flags: NDArray[np.uint8]) -> Judgement:
         """Decide on the rows [start, stop) of `words`; where DEGRADED is in `flags`, the fallback asks too.
 
@@ -98,13 +105,13 @@ class Judge:
         """
         count = stop - start
         outcome, won = np.empty(count, np.int8), np.empty(count, np.int32)
-        hits, unknown = np.zeros((2, count, self._words), np.uint64)
-        stopped = _judge(words, start, stop, flags, *self._arguments, outcome, won, hits, unknown)
+        hits, unknown = np.zeros((2, count, self.set_words), np.uint64)
+        stopped = judge_all(words, start, stop, flags, *self.arguments, outcome, won, hits, unknown)
         return Judgement(outcome, won, hits, unknown, stopped)
 
 
 @kernel
-def _judge(
+def judge_all(
     words: Any, start: Any, stop: Any, flags: Any, rule_slots: Any, rule_outcomes: Any, rule_modes: Any,
     band_slots: Any, band_outcomes: Any, score_slot: Any, otherwise: Any, fallback: Any,
     outcome: Any, won: Any, hits: Any, unknown: Any,

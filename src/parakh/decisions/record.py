@@ -33,6 +33,7 @@ __all__ = [
     "read_record",
     "room_of",
     "value_of",
+    "write_all",
 ]
 
 _SMALL_BUFFER = 1 << 16  # room for all of it costs less than to look how much is needed
@@ -93,6 +94,24 @@ class DecisionSchema:
     models: tuple[tuple[str, str], ...]  # (name, digest)
 
 
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """What is the same in each record of a schema, as `write_all` takes it.
+
+    room: bytes that are enough for a record, but for its id and its texts. firsts: the first piece of rules' names, of
+    their reasons, of the model's inputs, and that of the versions.
+    """
+
+    room: int
+    pieces: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+    firsts: tuple[int, int, int, int]
+    rule_live: NDArray[np.bool_]
+    feature_slots: NDArray[np.int64]
+    feature_is_text: NDArray[np.bool_]
+    shadow_slots: NDArray[np.int64]
+
+
 class Writer:
     """Writes the records of one event type as MessagePack.
 
@@ -105,27 +124,30 @@ class Writer:
         encode = msgspec.msgpack.encode
         pieces = [encode(schema.event_type)]
         pieces += [encode(decider) for decider in schema.judge.deciders]
-        self._first_rule = len(pieces)
+        first_rule = len(pieces)
         pieces += [encode(rule.name) for rule in rules]
-        self._first_reason = len(pieces)
+        first_reason = len(pieces)
         # Where a rule says no reason in words, its condition is the reason.
         said = [rule.text or " ".join(rule.when.split()) for rule in rules]
         pieces += [encode(Reason(rule.reason or rule.name, text)) for rule, text in zip(rules, said)]
-        self._first_input = len(pieces)
+        first_input = len(pieces)
         # The contribution follows its code and text, so the array of three is opened here and closed by a number.
         pieces += [b"\x93" + encode(name) + encode("") for name in schema.inputs]
-        self._versions = len(pieces)
+        versions = len(pieces)
         pieces.append(encode(schema.project) + encode(schema.models))
         lengths = np.array([len(piece) for piece in pieces], np.int64)
-        self._offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        self._pieces = np.frombuffer(b"".join(pieces), np.uint8).copy()
-        self._rule_live = np.array([rule.mode is Mode.LIVE for rule in rules], np.bool_)
-        self._feature_slots = np.array([column.slot for column in schema.features], np.int64)
-        self._feature_is_text = np.array([column.type.kind is Kind.STRING for column in schema.features], np.bool_)
-        self._shadow_slots = np.array([column.slot for column in schema.shadow_models], np.int64)
-        self._fixed = int(self._pieces.size) + 256 + 8 * len(schema.features) + 9 * len(schema.shadow_models)
+        self.constants = made = Constants(
+            room=sum(map(len, pieces)) + 256 + 8 * len(schema.features) + 9 * len(schema.shadow_models),
+            pieces=np.frombuffer(b"".join(pieces), np.uint8).copy(),
+            ends=np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+            firsts=(first_rule, first_reason, first_input, versions),
+            rule_live=np.array([rule.mode is Mode.LIVE for rule in rules], np.bool_),
+            feature_slots=np.array([column.slot for column in schema.features], np.int64),
+            feature_is_text=np.array([column.type.kind is Kind.STRING for column in schema.features], np.bool_),
+            shadow_slots=np.array([column.slot for column in schema.shadow_models], np.int64),
+        )
         self._out = np.empty(4096, np.uint8)
-        self._text_slots = self._feature_slots[self._feature_is_text]
+        self._text_slots = made.feature_slots[made.feature_is_text]
 
     def write(
         self,
@@ -147,7 +169,8 @@ class Writer:
         that is not allowed, in order, or none at all.
         """
         buffer, id_starts, id_lengths = ids
-        bound = score.size * self._fixed + room_of(buffer, id_lengths)
+        made = self.constants
+        bound = score.size * made.room + room_of(buffer, id_lengths)
         arena, text_offsets = strings.kernel_arrays[:2]
         for slot in self._text_slots:
             codes = words[slot][words[slot] >= 0]
@@ -155,10 +178,9 @@ class Writer:
         if self._out.size < bound:
             self._out = np.empty(bound * 5 // 4, np.uint8)
         offsets = np.zeros(score.size + 1, np.int64)
-        _write(
-            self._out, offsets, words, self._pieces, self._offsets,
-            self._first_rule, self._first_reason, self._first_input, self._versions,
-            self._rule_live, self._feature_slots, self._feature_is_text, self._shadow_slots, arena, text_offsets,
+        write_all(
+            self._out, offsets, words, made.pieces, made.ends, *made.firsts,
+            made.rule_live, made.feature_slots, made.feature_is_text, made.shadow_slots, arena, text_offsets,
             judgement.outcome, judgement.won, judgement.hits, judgement.unknown, *explained,
             id_hi, id_lo, buffer, id_starts, id_lengths, times[0], times[1], score, flags,
         )  # fmt: skip
@@ -228,7 +250,7 @@ def _explain(contributions: Any, places: Any, values: Any) -> None:
 
 
 @kernel
-def _write(
+def write_all(
     out: Any, offsets: Any, words: Any, pieces: Any, piece_offsets: Any,
     first_rule: Any, first_reason: Any, first_input: Any, versions: Any,
     rule_live: Any, feature_slots: Any, feature_is_text: Any, shadow_slots: Any, arena: Any, text_offsets: Any,

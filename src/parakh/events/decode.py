@@ -137,22 +137,22 @@ class Decoder:
         self.strings = strings
         self.schema = Schema.compile(event_type, layout)
         self.names = tuple(item.name for item in self.schema.items)
-        self._interned = sum(item.interned for item in self.schema.items)
+        self.interned = sum(item.interned for item in self.schema.items)
         self._labels = tuple(
             (item.name, item.slot, item.type.is_float) for item in self.schema.items if item.role == ROLE_LABEL
         )
-        self._salt = id_salt(event_type.name)
-        self._meta = np.zeros(3, np.int64)
-        self._meta[0] = earliest_us
-        self._meta[2] = int(self.schema.has_id and not id_optional)
-        self._seen = np.zeros(len(self.schema.items) + self.schema.nodes.shape[0] + 1, np.int64)
-        self._stack = np.zeros(DEEPEST + 1, np.int64)
+        self.salt = id_salt(event_type.name)
+        self.meta = np.zeros(3, np.int64)
+        self.meta[0] = earliest_us
+        self.meta[2] = int(self.schema.has_id and not id_optional)
+        self.seen = np.zeros(len(self.schema.items) + self.schema.nodes.shape[0] + 1, np.int64)
+        self.stack = np.zeros(DEEPEST + 1, np.int64)
         self._ordinal = 0
         self.started_at(started_us)
 
     def started_at(self, started_us: int | None) -> None:
         """From now on events up to FUTURE_US after this time are taken."""
-        self._meta[1] = 2**63 - 1 if started_us is None else started_us + FUTURE_US
+        self.meta[1] = 2**63 - 1 if started_us is None else started_us + FUTURE_US
 
     @property
     def ordinal(self) -> int:
@@ -199,12 +199,12 @@ class Decoder:
     def decode_cells(self, cells: Cells, words: npt.NDArray[np.int64], first_row: int) -> Decoded:
         """Decode rows of CSV, as `parakh.events.csv_rows` splits them."""
         out, labels = self._results(cells.count, words, first_row)
-        self.strings.reserve(cells.count * self._interned, cells.buffer.shape[0] if self._interned else 0)
+        self.strings.reserve(cells.count * self.interned, cells.buffer.shape[0] if self.interned else 0)
         places = {name: place for place, name in enumerate(cells.columns)}
         columns = np.array([places.get(item.source, -1) for item in self.schema.items], np.int64)
         unsure = decode_cells(
-            cells.buffer, cells.starts, cells.lengths, cells.whole, columns, first_row, words, labels, out, self._meta,
-            self._salt, self.schema.fields, *self.strings.kernel_arrays,
+            cells.buffer, cells.starts, cells.lengths, cells.whole, columns, first_row, words, labels, out, self.meta,
+            self.salt, self.schema.fields, *self.strings.kernel_arrays,
         )  # fmt: skip
 
         def slow(index: int) -> tuple[_Getter, bool]:
@@ -218,7 +218,7 @@ class Decoder:
         """Decode a pyarrow Table or RecordBatch; columns are found by name, `a.b` also as field b of struct a."""
         out, labels = self._results(table.num_rows, words, first_row)
         id_buffer, unsure, values = decode_columns(
-            table, self.schema, self.strings, words, first_row, labels, out, self._meta, self._salt
+            table, self.schema, self.strings, words, first_row, labels, out, self.meta, self.salt
         )  # fmt: skip
 
         def slow(index: int) -> tuple[_Getter, bool]:
@@ -237,14 +237,14 @@ class Decoder:
     ) -> Decoded:
         count = starts.shape[0]
         out, labels = self._results(count, words, first_row)
-        if self._interned:
+        if self.interned:
             # The lines may be a small part of a large buffer, whose size would be held for good.
             size = int(lengths.sum()) if buffer.shape[0] > _SMALL_BUFFER else buffer.shape[0]
-            self.strings.reserve(count * self._interned, size)
+            self.strings.reserve(count * self.interned, size)
         schema = self.schema
         unsure = decode_json(
-            buffer, starts, lengths, first_row, words, labels, out, self._meta, self._salt,
-            schema.fields, schema.nodes, schema.children, schema.keys, self._seen, self._stack,
+            buffer, starts, lengths, first_row, words, labels, out, self.meta, self.salt,
+            schema.fields, schema.nodes, schema.children, schema.keys, self.seen, self.stack,
             *self.strings.kernel_arrays,
         )  # fmt: skip
         return self._finish(out, labels, words, first_row, buffer, unsure, slow)
@@ -280,7 +280,7 @@ class Decoder:
         if not self.schema.has_id:
             count = out.shape[1]
             id_buffer = np.empty(count * 20 + 1, np.uint8)
-            _row_ids(out, id_buffer, self._ordinal, self._salt)
+            _row_ids(out, id_buffer, self._ordinal, self.salt)
             self._ordinal += count
         elif ids:
             extra = np.frombuffer(b"".join(ids.values()), np.uint8)
@@ -327,7 +327,7 @@ class Decoder:
                 words[item.slot, row] = word
         out[column.DIGEST, index] = np.uint64(digest & _MASK).astype(np.int64)
         if identity is not None:
-            high, low = hash_id(identity, self._salt)
+            high, low = hash_id(identity, self.salt)
             out[column.ID_HIGH, index] = high.astype(np.int64)
             out[column.ID_LOW, index] = low.astype(np.int64)
             ids[index] = identity
@@ -343,13 +343,13 @@ class Decoder:
                 time = value
         if constants:
             return Reason.BAD_JSON, None
-        if self._meta[2] and not identity:
+        if self.meta[2] and not identity:
             return Reason.MISSING_ID, None
         if not isinstance(time, int):
             return Reason.MISSING_TIME, None
-        if time < self._meta[0]:
+        if time < self.meta[0]:
             return Reason.TIME_BEFORE_EARLIEST, None
-        if time > self._meta[1]:
+        if time > self.meta[1]:
             return Reason.TIME_IN_FUTURE, None
         return Reason.OK, identity.encode() if identity else None
 

@@ -49,6 +49,14 @@ def admit_one(rows: Any, table: Any, count: Any, high: Any, low: Any, digest: An
 
 
 @kernel
+def _take_back(rows: Any, table: Any, known: Any, count: Any) -> None:
+    # The last first: what was put behind another in the table goes before it.
+    for row in range(known + count - 1, known - 1, -1):
+        _, slot = _place(rows, table, rows[row, _HIGH], rows[row, _LOW])
+        table[slot] = -1
+
+
+@kernel
 def _admit(
     id_hi: Any, id_lo: Any, digest: Any, ok: Any, status: Any, held: Any, rows: Any, table: Any, count: Any
 ) -> Any:
@@ -152,6 +160,10 @@ class IdIndex:
     def taken(self, count: int) -> None:
         """So many ids are held now."""
         self._count = count
+
+    def take_back(self, count: int) -> None:
+        """Forget the first `count` ids that a kernel put behind those that are held: `taken` was not told of them."""
+        _take_back(self._rows, self._table, self._count, count)
 
     def find(self, id_hi: npt.NDArray[np.uint64], id_lo: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """The rows of ids, -1 for those that are not held."""

@@ -48,6 +48,7 @@ class Program:
         self._memories = memories
         self._slots = slots
         self._descriptor = np.zeros(interpreter.DESCRIPTOR_WORDS, dtype=np.int64)
+        self._address = address_of(self._descriptor)
         self._words: npt.NDArray[Any] | None = None
         self._flags: npt.NDArray[Any] | None = None
         self._pool_data: npt.NDArray[Any] | None = None
@@ -61,8 +62,20 @@ class Program:
 
     def run(self, words: Words, start: int, stop: int, flags: npt.NDArray[np.uint8]) -> None:
         """Compute every output of rows [start, stop)."""
-        if not len(self._code):
+        if not self.bound(words, flags):
             return
+        if not 0 <= start <= stop <= self._capacity:
+            raise AssertionError(f"rows {start} to {stop} of a frame of {self._capacity}")
+        if interpreter.run(self._descriptor, start, stop, 0, 0):
+            self.resume(words, stop, flags)
+
+    def bound(self, words: Words, flags: npt.NDArray[np.uint8]) -> int:
+        """The address of the descriptor that `interpreter.run` takes for this frame; 0 where there is nothing to run.
+
+        It is good until a program that reads the same pool is made or learns a text.
+        """
+        if not len(self._code):
+            return 0
         if (
             words is not self._words
             or flags is not self._flags
@@ -70,10 +83,7 @@ class Program:
             or self._pool.offsets is not self._pool_offsets
         ):
             self._bind(words, flags)
-        if not 0 <= start <= stop <= self._capacity:
-            raise AssertionError(f"rows {start} to {stop} of a frame of {self._capacity}")
-        if interpreter.run(self._descriptor, start, stop, 0, 0):
-            self._resume(words, stop, flags)
+        return self._address
 
     def _bind(self, words: Words, flags: npt.NDArray[np.uint8]) -> None:
         """Write down where everything is; the arrays are kept, so that the addresses stay good."""
@@ -88,8 +98,8 @@ class Program:
         code, registers, frame, marks, pool, offsets = (address_of(array) for array in arrays)
         self._descriptor[:8] = (code, len(self._code), registers, frame, self._capacity * 8, marks, pool, offsets)
 
-    def _resume(self, words: Words, stop: int, flags: npt.NDArray[np.uint8]) -> None:
-        """Compute the texts that were missing and go on from there, until all rows are done."""
+    def resume(self, words: Words, stop: int, flags: npt.NDArray[np.uint8]) -> None:
+        """Compute the texts that a run has met for the first time, and go on from there until all rows are done."""
         state = self._descriptor
         missing = True
         while missing:

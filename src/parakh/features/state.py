@@ -118,9 +118,7 @@ class FeatureState:
         count = len(table)
         if count == 0:
             return
-        if count * self.plan.most_keys > len(self._codes):
-            self._codes = np.zeros(2 * count * self.plan.most_keys, np.int64)
-            self._control[t.CODES] = address_of(self._codes)
+        self.expect(count)
         updates = _NO_LABELS if labels is None or len(labels.table) == 0 else labels.table
         bounds = self._bounds(table[:, t.ENTRY_TIME]) if self.plan.calendars else _NO_BOUNDS
         control = self._control
@@ -128,6 +126,23 @@ class FeatureState:
         control[t.NEXT] = 0
         while need := run(control, self._program, table, words, flags, updates, bounds):
             self._supply(need)
+
+    @property
+    def kernel_arrays(self) -> tuple[Words, Words]:
+        """(control, program), as `passes.run` takes them; for batches of no more than was said to `expect`."""
+        return self._control, self._program
+
+    def expect(self, count: int) -> None:
+        """Have room for the keys of batches of so many entries."""
+        if count * self.plan.most_keys > len(self._codes):
+            self._codes = np.zeros(2 * count * self.plan.most_keys, np.int64)
+            self._control[t.CODES] = address_of(self._codes)
+
+    def go_on(self, need: int, words: Words, flags: npt.NDArray[np.uint8], entries: Entries) -> None:
+        """Go on with a batch without labels that a kernel stopped in, since it needs something; as `process`."""
+        while need:
+            self._supply(need)
+            need = run(self._control, self._program, entries.table, words, flags, _NO_LABELS, _NO_BOUNDS)
 
     def label_updates(self, *, types: Words, labels: Words, held: Words, ranks: Words, values: Words) -> LabelUpdates:
         """Labels for `process`, from columns; see `LabelUpdates.of`."""

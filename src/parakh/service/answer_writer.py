@@ -6,24 +6,67 @@ puts together; numbers are encoded by msgspec, all of a kind at once, and are ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 import numpy as np
+from numba import types as nb
+from numpy.typing import NDArray
 
+from parakh.decisions.express import Straight
 from parakh.decisions.parts import Part
 from parakh.decisions.policy import HOLDOUT
 from parakh.decisions.record import DecisionSchema, room_of
+from parakh.decisions.straight import (
+    BUFFER,
+    BUFFER_SIZE,
+    COUNT,
+    DECIDED_AT,
+    DECODED,
+    EXPLAINED,
+    EXPLAINED_WIDTH,
+    FLAGS,
+    HITS,
+    OUTCOME,
+    PLACES,
+    SET_WORDS,
+    UNKNOWN,
+    VALUES,
+    WON,
+)
+from parakh.events.fields import ID_HIGH, ID_LENGTH, ID_LOW, ID_START, TIME
+from parakh.expressions.calling import array_at, array_type, caller, kernel_address
 from parakh.expressions.kernels import kernel
+from parakh.expressions.memory import address_of
 from parakh.rules.definition import Mode, Outcome
 from parakh.service.answers import FLAG_SETS, Shape, decided_answer
 
-__all__ = ["AnswerWriter", "write_time"]
+__all__ = ["AnswerWriter", "write_answers", "write_time"]
 
+(
+    _AT_WRITE, _OUT, _OUT_SIZE, _BOUNDS, _PIECES, _PIECES_SIZE, _ENDS, _ENDS_SIZE, _GROUPS, _GROUPS_SIZE,
+    _LIVE, _LIVE_SIZE, _SCORES, _SCORES_SIZE, _REASONS, _REASONS_SIZE, _SHADOWS, _SHADOWS_SIZE, _SHADOW_COUNT,
+    _WRITER_SIZE,
+) = range(20)  # fmt: skip
+"""The writer's own descriptor: addresses of kernel and arrays, and their lengths."""
+_BYTES, _TEXT = array_type(nb.uint8), array_type(nb.uint8, readonly=True)
+_WORDS, _HASHES, _TRUTHS = array_type(nb.int64), array_type(nb.uint64), array_type(nb.boolean)
+_ANSWERS = (
+    _BYTES, _WORDS, _TEXT, _WORDS, _WORDS, _TRUTHS, _HASHES, _HASHES, _BYTES, _WORDS, _WORDS, _WORDS, _WORDS,
+    array_type(nb.int8), array_type(nb.int32), array_type(nb.uint64, 2), array_type(nb.uint64, 2), _BYTES,
+    _TEXT, array_type(nb.int64, 2), array_type(nb.float64, 2), _TEXT, _TEXT, nb.int64,
+)  # fmt: skip
+_call = caller(_ANSWERS, nb.none)
+_bytes_at, _text_at = array_at(nb.uint8), array_at(nb.uint8, readonly=True)
+_words_at, _hashes_at, _truths_at = array_at(nb.int64), array_at(nb.uint64), array_at(nb.boolean)
+_small_at, _numbers_at = array_at(nb.int8), array_at(nb.int32)
+_sets_at, _places_at, _values_at = array_at(nb.uint64, 2), array_at(nb.int64, 2), array_at(nb.float64, 2)
+_NONE = b"[]"
 _DAY_US = 86_400_000_000
 _encode = msgspec.json.Encoder().encode
-_NO_TEXT = np.frombuffer(b"[]", np.uint8)
+_NO_TEXT = np.frombuffer(_NONE, np.uint8)
 
 
 class AnswerWriter:
@@ -55,8 +98,42 @@ class AnswerWriter:
         self._ends = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
         self._groups = np.cumsum([0, *map(len, groups)], dtype=np.int64)
         self._most = int(self._pieces.size) + 256
-        self._out = np.empty(1 << 12, np.uint8)
+        self._bounds = np.empty(2, np.int64)
+        w = self._descriptor = np.zeros(_WRITER_SIZE, np.int64)
+        w[_AT_WRITE] = kernel_address(write_answers, _ANSWERS, nb.none)
+        w[_PIECES], w[_PIECES_SIZE] = address_of(self._pieces), self._pieces.size
+        w[_ENDS], w[_ENDS_SIZE] = address_of(self._ends), self._ends.size
+        w[_GROUPS], w[_GROUPS_SIZE] = address_of(self._groups), self._groups.size
+        w[_LIVE], w[_LIVE_SIZE] = address_of(self._live), self._live.size
+        w[_SHADOW_COUNT] = self._shadows.size
+        w[_BOUNDS] = address_of(self._bounds)
+        self._make_room(1 << 12)
         self._holds_out = any(kind == "holdout" for kind, _ in schema.judge.deciders)
+
+    def write_straight(self, straight: Straight) -> list[bytes]:
+        """The answer of each decision that went straight through; before the express takes others."""
+        express, count = straight.express, straight.count
+        d, w = express.descriptor, self._descriptor
+        texts = [_encode(express.scores(count)), _NONE, _NONE]
+        if d[EXPLAINED]:
+            texts[1] = _encode(express.moved())
+        if self._shadows.size:
+            texts[2] = _encode(express.shadow_scores(count))
+        room = count * self._most + int(d[BUFFER_SIZE]) + sum(map(len, texts))
+        if self._out.size < room:
+            self._make_room(room)
+        if self._bounds.size <= count:
+            self._bounds = np.empty(2 * count, np.int64)
+            w[_BOUNDS] = address_of(self._bounds)
+        numbers = [np.frombuffer(text, np.uint8) for text in texts]
+        w[_SCORES], w[_REASONS], w[_SHADOWS] = map(address_of, numbers)
+        w[_SCORES_SIZE], w[_REASONS_SIZE], w[_SHADOWS_SIZE] = map(len, texts)
+        _write_straight(d, w)
+        return self._cut(straight.judged.flags, self._bounds[: count + 1], straight.record)
+
+    def _make_room(self, room: int) -> None:
+        self._out = np.empty(room * 5 // 4, np.uint8)
+        self._descriptor[_OUT], self._descriptor[_OUT_SIZE] = address_of(self._out), self._out.size
 
     def write(self, part: Part, records: Sequence[bytes]) -> list[bytes]:
         """The answer of each decision of a part, whose encoded records are given too."""
@@ -72,28 +149,33 @@ class AnswerWriter:
         numbers = np.frombuffer(_encode(part.score.tolist()), np.uint8)
         room = count * self._most + room_of(id_buffer, id_lengths) + numbers.size + reasons.size + shadows.size
         if self._out.size < room:
-            self._out = np.empty(room * 5 // 4, np.uint8)
+            self._make_room(room)
         bounds = np.empty(count + 1, np.int64)
-        _write(
+        write_answers(
             self._out, bounds, self._pieces, self._ends, self._groups, self._live,
             part.id_hi, part.id_lo, id_buffer, id_starts, id_lengths, part.event_time_us, part.decided_at_us,
             judgement.outcome, judgement.won, judgement.hits, judgement.unknown, part.flags,
             numbers, places, values, reasons, shadows, self._shadows.size,
         )  # fmt: skip
+        return self._cut(part.flags.tobytes() if self._holds_out else b"", bounds, records.__getitem__)
+
+    def _cut(self, flags: bytes, bounds: NDArray[np.int64], record: Callable[[int], bytes]) -> list[bytes]:
+        """The answers out of what was written; those that the kernel cannot write are made of their records."""
+        ends: list[int] = bounds.tolist()
         if self._holds_out:
             # They are few, and the kernel knows the flags before this one: they are written otherwise, too.
-            held_out = np.flatnonzero(part.flags & HOLDOUT) + 1
-            bounds[held_out] = -np.abs(bounds[held_out])
-        ends = bounds.tolist()
+            ends[1:] = [-abs(end) if flag & HOLDOUT else end for flag, end in zip(flags, ends[1:])]
         data = self._out[: abs(ends[-1])].tobytes()
+        if min(ends) >= 0:
+            return [data[start:end] for start, end in pairwise(ends)]
         return [
-            data[start:end] if end > 0 else decided_answer(records[row], self.shape)
-            for row, (start, end) in enumerate(zip((abs(end) for end in ends), ends[1:]))
+            data[abs(start) : end] if end > 0 else decided_answer(record(row), self.shape)
+            for row, (start, end) in enumerate(pairwise(ends))
         ]
 
 
 @kernel
-def _write(
+def write_answers(
     out: Any, bounds: Any, pieces: Any, ends: Any, groups: Any, live: Any,
     id_hi: Any, id_lo: Any, id_buffer: Any, id_starts: Any, id_lengths: Any, event_times: Any, decided_at: Any,
     outcome: Any, won: Any, hits: Any, unknown: Any, flags: Any,
@@ -160,6 +242,24 @@ def _write(
             at, shadow_at = _put_number(out, at, shadows, shadow_at)
         at = _put(out, at, pieces, ends, groups[8] + (flags[row] & 7))
         bounds[row + 1] = at if plain else -at
+
+
+@kernel
+def _write_straight(d: Any, w: Any) -> None:
+    """The answers of what an express has taken last: `d` is its descriptor, `w` that of the writer."""
+    n, decoded, width = d[COUNT], d[DECODED], d[SET_WORDS]
+    _call(w[_AT_WRITE], (
+        _bytes_at(w[_OUT], w[_OUT_SIZE]), _words_at(w[_BOUNDS], n + 1), _text_at(w[_PIECES], w[_PIECES_SIZE]),
+        _words_at(w[_ENDS], w[_ENDS_SIZE]), _words_at(w[_GROUPS], w[_GROUPS_SIZE]), _truths_at(w[_LIVE], w[_LIVE_SIZE]),
+        _hashes_at(decoded + 8 * ID_HIGH * n, n), _hashes_at(decoded + 8 * ID_LOW * n, n),
+        _bytes_at(d[BUFFER], d[BUFFER_SIZE]), _words_at(decoded + 8 * ID_START * n, n),
+        _words_at(decoded + 8 * ID_LENGTH * n, n), _words_at(decoded + 8 * TIME * n, n), _words_at(d[DECIDED_AT], n),
+        _small_at(d[OUTCOME], n), _numbers_at(d[WON], n), _sets_at(d[HITS], n, width), _sets_at(d[UNKNOWN], n, width),
+        _bytes_at(d[FLAGS], n), _text_at(w[_SCORES], w[_SCORES_SIZE]),
+        _places_at(d[PLACES], d[EXPLAINED], d[EXPLAINED_WIDTH]),
+        _values_at(d[VALUES], d[EXPLAINED], d[EXPLAINED_WIDTH]),
+        _text_at(w[_REASONS], w[_REASONS_SIZE]), _text_at(w[_SHADOWS], w[_SHADOWS_SIZE]), w[_SHADOW_COUNT],
+    ))  # fmt: skip
 
 
 @kernel

@@ -7,8 +7,10 @@ clock, so that a simulation drives the same code as the server.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
@@ -18,8 +20,11 @@ from numpy.typing import NDArray
 from parakh.decisions.decisions import Decisions
 from parakh.decisions.definition import ProjectLike
 from parakh.decisions.engine import Engine, Scoring
+from parakh.decisions.express import Straight
+from parakh.decisions.parts import Judged
 from parakh.decisions.plan import Plan, compile_intake, compile_plan
 from parakh.decisions.record import read_record
+from parakh.events.fields import ID_HIGH, ID_LOW, TIME
 from parakh.events.ids import CONFLICT, DUPLICATE, NEW
 from parakh.events.merge import LogBatch
 from parakh.events.quarantine import Quarantine
@@ -43,15 +48,17 @@ from parakh.streams.entries import (
     Labels,
     ProjectVersion,
     Trim,
+    encode_events,
     lengths_of,
     read_events,
 )
 from parakh.streams.failpoints import reach
 from parakh.streams.segments import Entry
 
-__all__ = ["Desk", "Item", "RefusedLabel"]
+__all__ = ["Desk", "Item", "RefusedLabel", "Taken"]
 
 _STORED_BYTES = 4096
+_ALL_NEW = bytes((NEW,))
 
 
 class Log(Protocol):
@@ -88,6 +95,14 @@ class Item:
     position: int = 0
     stored: tuple[int, int, int] | None = None
     event_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a micro-batch: a status each (`parakh.events.ids`), and what is counted of the decisions."""
+
+    statuses: bytes
+    judged: tuple[Judged, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +149,20 @@ class Desk:
 
     # -- events -------------------------------------------------------------------------------------------------------
 
-    def take(self, items: Sequence[Item], arrived_us: int) -> Decisions:
+    def take(self, items: Sequence[Item], arrived_us: int) -> Taken:
         """Decide on events, in this order, and put what is new into the log; says in each item what becomes of it."""
         engine = self.engine
-        batch = self._batch(items, arrived_us)
+        bodies = [item.body for item in items]
+        kind = items[0].type_index
+        if len(items) == 1 or all(item.type_index == kind for item in items):
+            data = bodies[0] if len(items) == 1 else b"".join(bodies)
+            lengths = list(map(len, bodies))
+            straight = engine.take_straight(kind, data, lengths, arrived_us=arrived_us, scoring=self.guard)
+            if straight is not None:
+                reach("desk.decided")
+                self._log_straight(items, data, lengths, straight, arrived_us)
+                return Taken(_ALL_NEW * len(items), (straight.judged,))
+        batch = self._batch(items, bodies, arrived_us)
         decisions = engine.take(batch, arrived_us=arrived_us, scoring=self.guard)
         reach("desk.decided")
         statuses = decisions.statuses
@@ -149,17 +174,61 @@ class Desk:
             self._log_accepted(accepted, batch, batch.kinds[mine], batch.rows[mine], decisions, arrived_us)
         if decisions.accepted < len(items):
             self._answer_others(items, batch, statuses)
-        return decisions
+        return Taken(statuses.tobytes(), tuple(part.judged for part in decisions.parts))
 
-    def _batch(self, items: Sequence[Item], arrived_us: int) -> LogBatch:
+    def _batch(self, items: Sequence[Item], bodies: Sequence[bytes], arrived_us: int) -> LogBatch:
         engine = self.engine
         types = {item.type_index for item in items}
         for type_index in types:
             engine.plan.types[type_index].decoder.started_at(arrived_us)
-        placed = spans([item.body for item in items])
+        placed = spans(bodies)
         if len(types) == 1:
             return batch_of_type(engine, types.pop(), *placed)
         return batch_of(engine, np.fromiter((item.type_index for item in items), np.uint8, len(items)), *placed)
+
+    def _log_straight(
+        self, items: Sequence[Item], data: bytes, lengths: Sequence[int], straight: Straight, arrived_us: int
+    ) -> None:
+        """As `_log_accepted`, of what went straight through: all of it is new."""
+        express, count = straight.express, straight.count
+        schema = express.plan.schema
+        writer = self.writers[schema.project, schema.event_type]
+        told = writer.write_straight(straight)
+        records, outcomes = straight.records, straight.judged.outcome.tobytes()
+        sizes = [end - start for start, end in pairwise(straight.ends)]
+        for row, (item, answer) in enumerate(zip(items, told)):
+            if not item.decide:
+                item.event_id = express.id_text(row, count)
+                answer = accepted_answer(schema.event_type, item.event_id)
+            elif item.features:
+                answer = decided_answer(straight.record(row), writer.shape, features=True)
+            item.answer = Answer(200, answer)
+        if not all(item.decide for item in items):
+            records = b"".join(straight.record(row) for row, item in enumerate(items) if item.decide)
+            sizes = [size if item.decide else 0 for size, item in zip(sizes, items)]
+            outcomes = bytes(outcome if item.decide else UNDECIDED & 255 for outcome, item in zip(outcomes, items))
+        payload = encode_events(
+            schema.project,
+            self.engine.plan.names,
+            self._unanswered(),
+            kinds=bytes((express.plan.index,)) * count,
+            body_lengths=array("I", lengths).tobytes(),
+            record_lengths=array("I", sizes).tobytes(),
+            id_hi=express.column(ID_HIGH, count),
+            id_lo=express.column(ID_LOW, count),
+            times_us=express.column(TIME, count),
+            outcomes=outcomes,
+            bodies=data,
+            records=records,
+        )
+        self._enter(items, payload, arrived_us)
+
+    def _enter(self, items: Sequence[Item], payload: bytes, arrived_us: int) -> None:
+        """Put an entry of these events, which are held already, into the log."""
+        self.entries.add(len(self.engine.ids) - len(items), self.log.end)
+        position = self.log.append(EVENTS, payload, arrived_us=arrived_us)
+        for item in items:
+            item.position = position
 
     def _log_accepted(
         self,
@@ -212,10 +281,7 @@ class Desk:
             bodies=b"".join(bodies),
             records=b"".join(records),
         )
-        self.entries.add(len(engine.ids) - len(items), self.log.end)
-        position = self.log.append(EVENTS, entry.encode(), arrived_us=arrived_us)
-        for item in items:
-            item.position = position
+        self._enter(items, entry.encode(), arrived_us)
 
     def _unanswered(self) -> tuple[str, ...]:
         """What the batch that was taken last was decided without, so that it can be made again."""

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from parakh.decisions.decisions import Decisions
 from parakh.decisions.plan import TypePlan
 from parakh.decisions.policy import DEGRADED
-from parakh.service.desk import Desk, Item
+from parakh.service.desk import Desk, Item, Taken
 from parakh.service.modelguard import ModelGuard
 from parakh.service.telemetry import Telemetry
 
@@ -26,7 +24,7 @@ class _Seen:
     """A micro-batch that is to be counted, and what it was decided without."""
 
     items: Sequence[Item]
-    decisions: Decisions
+    taken: Taken
     waits_s: Sequence[float]
     took_s: float
     types: Sequence[TypePlan]
@@ -42,12 +40,12 @@ class Observer:
     guard: ModelGuard
     _seen: list[_Seen] = field(default_factory=list)
 
-    def decided(self, items: Sequence[Item], decisions: Decisions, waits_s: Sequence[float], took_s: float) -> None:
+    def decided(self, items: Sequence[Item], taken: Taken, waits_s: Sequence[float], took_s: float) -> None:
         """A micro-batch was decided; `waits_s` is how long what it was made of has waited: each event, or a piece."""
         engine, without = self.desk.engine, self.guard.unanswered
         if engine.full is not None:
             without = without | {"state"}
-        self._seen.append(_Seen(items, decisions, waits_s, took_s, engine.plan.types, without))
+        self._seen.append(_Seen(items, taken, waits_s, took_s, engine.plan.types, without))
         if len(self._seen) >= _MOST_SEEN:
             self.count()
 
@@ -68,20 +66,20 @@ class Observer:
 
     def _count(self, seen: _Seen) -> None:
         telemetry = self.telemetry
-        items, decisions, waits_s = seen.items, seen.decisions, seen.waits_s
-        for type_index, counts in self._statuses(items, decisions.statuses).items():
+        items, taken, waits_s = seen.items, seen.taken, seen.waits_s
+        for type_index, counts in self._statuses(items, taken.statuses).items():
             for status, count in enumerate(counts):
                 if count:
                     telemetry.events(seen.types[type_index].event.name, _STATUSES[status], count)
         telemetry.stage_done("decide", seen.took_s, len(items))
         for wait in waits_s:
             telemetry.stage_done("queue", wait, len(items) // len(waits_s))
-        for part in decisions.parts:
-            telemetry.batch_decided(part.schema.event_type, part.judgement.outcome)
-            telemetry.rules_hit(part.schema.event_type, part.judgement.hits)
-            for outcome, count in part.held_out().items():
-                telemetry.held_out(part.schema.event_type, outcome, count)
-            flags = part.flags.tobytes()
+        for judged in taken.judged:
+            telemetry.batch_decided(judged.event_type, judged.outcome)
+            telemetry.rules_hit(judged.event_type, judged.hits)
+            for outcome, count in judged.held_out.items():
+                telemetry.held_out(judged.event_type, outcome, count)
+            flags = judged.flags
             degraded = 0 if flags.count(0) == len(flags) else sum(1 for flag in flags if flag & DEGRADED)
             if degraded:
                 # An enrichment that is missing was counted when it was asked.
@@ -89,11 +87,10 @@ class Observer:
                     telemetry.degraded(name, degraded)
 
     @staticmethod
-    def _statuses(items: Sequence[Item], statuses: NDArray[np.uint8]) -> dict[int, list[int]]:
+    def _statuses(items: Sequence[Item], statuses: bytes) -> dict[int, list[int]]:
         """How many events of each type have each status."""
         kinds = [item.type_index for item in items]
         if kinds.count(kinds[0]) == len(kinds):
-            said = statuses.tobytes()
-            return {kinds[0]: [said.count(status) for status in range(len(_STATUSES))]}
-        of_kinds = np.array(kinds)
-        return {kind: np.bincount(statuses[of_kinds == kind]).tolist() for kind in set(kinds)}
+            return {kinds[0]: [statuses.count(status) for status in range(len(_STATUSES))]}
+        of_kinds, said = np.array(kinds), np.frombuffer(statuses, np.uint8)
+        return {kind: np.bincount(said[of_kinds == kind]).tolist() for kind in set(kinds)}

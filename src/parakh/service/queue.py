@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from parakh.decisions.decisions import Decisions
 from parakh.service.answers import Answer
-from parakh.service.desk import Desk, Item
+from parakh.service.desk import Desk, Item, Taken
 from parakh.service.guard import mistake
 from parakh.service.mistakes import Mistakes
 from parakh.service.problems import Problem, problem
@@ -31,9 +30,9 @@ _HOLD = 2
 """So many single events on their way to the disk are enough to let others wait and gather."""
 
 Told = Answer | Problem
-Observer = Callable[[Sequence[Item], Decisions, Sequence[float], float], object]
-"""Called after each micro-batch with its items, the decisions, how long each event (or the piece) has waited, and the
-seconds it took."""
+Observer = Callable[[Sequence[Item], Taken, Sequence[float], float], object]
+"""Called after each micro-batch with its items, what became of them, how long each event (or the piece) has waited, and
+the seconds it took."""
 
 
 @dataclass(slots=True)
@@ -207,7 +206,7 @@ class DeskQueue:
         is_apart = bool(self.mistakes.known)
         for run in self.mistakes.apart(items) if is_apart else (items,):
             try:
-                decisions = self.desk.take(run, self.arrived_us())
+                taken = self.desk.take(run, self.arrived_us())
             except LogFailed:
                 for waiting in group:
                     _refuse(waiting)
@@ -220,7 +219,7 @@ class DeskQueue:
                 self.mistakes.decided(run)
                 waits = [waited] * len(run)
             if self.observe is not None:
-                self.observe(run, decisions, waits, time.perf_counter() - begun)
+                self.observe(run, taken, waits, time.perf_counter() - begun)
         durable, decided = self.desk.log.durable, time.perf_counter()
         for waiting in group:
             waiting.decided = decided

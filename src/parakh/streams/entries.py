@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,8 +20,8 @@ from parakh.errors import ParakhError
 
 __all__ = [
     "ALARMS", "EVENTS", "LABELS", "PROJECT", "TRIM", "UNDECIDED", "WINDOWS", "Alarms", "Events", "Labels",
-    "ProjectVersion", "Trim", "UnknownEntry", "expect_known", "read_alarms", "read_events", "read_labels",
-    "read_project", "read_trim", "spans",
+    "ProjectVersion", "Trim", "UnknownEntry", "encode_events", "expect_known", "lengths_of", "read_alarms",
+    "read_events", "read_labels", "read_project", "read_trim", "spans",
 ]  # fmt: skip
 
 EVENTS, LABELS, PROJECT, TRIM, ALARMS = 1, 2, 3, 4, 5
@@ -42,6 +43,9 @@ def expect_known(kind: int, position: int) -> None:
             f"the entry of the log at position {position:,} is of kind {kind}, which this version of Parakh does not "
             "know: a newer one wrote it, and can read it (hint: start that one again)"
         )
+
+
+Column = bytes | memoryview
 
 
 class _Batch(msgspec.Struct, array_like=True):
@@ -117,22 +121,40 @@ class Events:
 
     def encode(self) -> bytes:
         """The payload of the entry."""
-        return _encode(
-            _Batch(
-                self.project,
-                self.types,
-                self.unanswered,
-                self.kinds.tobytes(),
-                self.body_lengths.tobytes(),
-                self.record_lengths.tobytes(),
-                self.id_hi.tobytes(),
-                self.id_lo.tobytes(),
-                self.times_us.tobytes(),
-                self.outcomes.tobytes(),
-                self.bodies,
-                self.records,
-            )
+        return encode_events(
+            self.project,
+            self.types,
+            self.unanswered,
+            kinds=self.kinds.tobytes(),
+            body_lengths=self.body_lengths.tobytes(),
+            record_lengths=self.record_lengths.tobytes(),
+            id_hi=self.id_hi.tobytes(),
+            id_lo=self.id_lo.tobytes(),
+            times_us=self.times_us.tobytes(),
+            outcomes=self.outcomes.tobytes(),
+            bodies=self.bodies,
+            records=self.records,
         )
+
+
+def encode_events(
+    project: str,
+    types: tuple[str, ...],
+    unanswered: tuple[str, ...],
+    *,
+    kinds: Column,
+    body_lengths: Column,
+    record_lengths: Column,
+    id_hi: Column,
+    id_lo: Column,
+    times_us: Column,
+    outcomes: Column,
+    bodies: Column,
+    records: Column,
+) -> bytes:
+    """The payload of an EVENTS entry from columns that are bytes already; what they hold is said at `Events`."""
+    columns: Any = (kinds, body_lengths, record_lengths, id_hi, id_lo, times_us, outcomes, bodies, records)
+    return _encode(_Batch(project, types, unanswered, *columns))
 
 
 def read_events(payload: memoryview | bytes) -> Events:
