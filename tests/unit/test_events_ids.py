@@ -54,6 +54,25 @@ def test_the_index_answers_as_a_dict_does(seed: int) -> None:
     assert index.find(np.array([99], np.uint64), np.array([99], np.uint64)).tolist() == [-1]
 
 
+def test_ids_that_are_taken_back_were_never_there() -> None:
+    """As where a kernel has admitted some events of a batch before it saw that not all of them are new."""
+    random = np.random.default_rng(2)
+    index = IdIndex()
+    for count in (50, 300, 700):
+        hi = random.integers(0, 2**63, count).astype(np.uint64)
+        lo = (random.integers(0, 40, count) << 40).astype(np.uint64)  # long chains in the table
+        digest, ok, known = np.zeros(count, np.uint64), np.ones(count, np.bool_), len(index)
+        status, held = np.empty(count, np.uint8), np.empty(count, np.int64)
+        before = {name: array.copy() for name, array in index.arrays().items()}
+        index.admit(hi, lo, digest, ok, status, held)
+        index.taken(known)
+        index.take_back(count)
+        assert index.find(hi, lo).tolist() == [-1] * count
+        assert all((array == before[name]).all() for name, array in index.arrays().items())
+        index.admit(hi, lo, digest, ok, status, held)
+        assert index.find(hi, lo).tolist() == list(range(known, known + count))
+
+
 def test_an_id_costs_little_and_leaves_when_forgotten() -> None:
     index, random = IdIndex(), np.random.default_rng(1)
     count = 1_000_000

@@ -27,6 +27,7 @@ from parakh.expressions.execution import Program
 from parakh.expressions.memory import address_of
 from parakh.features import tables as t
 from parakh.features.state import Entries
+from parakh.models.trees import TreeScorer
 
 if TYPE_CHECKING:
     from parakh.decisions.engine import Engine, Scoring
@@ -123,9 +124,16 @@ class Express:
         self._put(on.FEATURE_SLOTS, writer.feature_slots, on.FEATURE_COUNT)
         self._put(on.FEATURE_IS_TEXT, writer.feature_is_text)
         self._put(on.SHADOW_SLOTS, writer.shadow_slots, on.SHADOW_COUNT)
+        self._forest = self._forest_of(plan)
+        # Words are read and written as Python's whole numbers: NumPy's cost several times as much.
+        self._words: memoryview[int] = d.data
         self._bytes = self._arrays[on.BUFFER].data
-        self._decoded = self._arrays[on.DECODED].data.cast("B")
-        self._texts: tuple[NDArray[Any], ...] = ()
+        self._decoded, self._outcomes, self._flags, self._hits = (
+            self._arrays[place].data.cast("B") for place in (on.DECODED, on.OUTCOME, on.FLAGS, on.HITS)
+        )
+        d[on.TEXTS_AN_EVENT] = decoder.interned
+        self._pool = engine.plan.intake.references.pool
+        self._moves = -1
         self._explained = record.explained(np.zeros((0, 1)))
 
     @staticmethod
@@ -138,34 +146,35 @@ class Express:
 
         Raises what `Engine.take` raises.
         """
-        engine, d = self._engine, self.descriptor
+        engine, d, w = self._engine, self.descriptor, self._words
         count = len(lengths)
         self._lay_out(data, lengths, arrived_us)
-        stage = int(on.take_in(d, on.DECODING))
+        stage = on.take_in(d, on.MAKING_ROOM)
+        if stage == on.MAKING_ROOM:
+            engine.strings.reserve(count * self.plan.decoder.interned, len(data))
+            self._bind()
+            stage = on.take_in(d, on.DECODING)
         if stage == on.DECODING:
             return None
         if stage == on.ADMITTING:
-            engine.ids.take_back(int(d[on.ACCEPTED]))
+            engine.ids.take_back(w[on.ACCEPTED])
             return None
-        engine.admission.all_taken(count, int(d[on.LATE]), int(self._arrays[on.CLOCKS][count - 1]))
+        engine.admission.all_taken(count, w[on.LATE], int(self._arrays[on.CLOCKS][count - 1]))
         while stage != on.TAKEN:
             self._help(stage, count)
-            stage = int(on.take_in(d, stage + 1))
-        words = engine.words
-        inputs = None
-        for model in self.plan.models:
-            x = model.score(words, 0, count) if scoring is None else scoring.score(model, words, 0, count)
-            if model is self.plan.score:
-                inputs = x
-        stage = int(on.decide(d, on.RULING))
+            stage = on.take_in(d, stage + 1)
+        inputs = None if self._forest is None else self._arrays[on.INPUTS]
+        if self._forest is None:
+            inputs = self._scored(count, scoring)
+        stage = on.decide(d, on.SCORING)
         if stage == on.RULING:
             self._learn(self.plan.rules, count)
-            stage = int(on.decide(d, on.JUDGING))
+            stage = on.decide(d, on.JUDGING)
         if stage == on.JUDGING:
             self._explain(count, inputs)
-            stage = int(on.decide(d, on.WRITING))
+            stage = on.decide(d, on.WRITING)
         if stage == on.WRITING:
-            self._put(on.OUT, np.zeros(int(d[on.NEED]) * 5 // 4, np.uint8), on.OUT_SIZE)
+            self._put(on.OUT, np.zeros(w[on.NEED] * 5 // 4, np.uint8), on.OUT_SIZE)
             on.decide(d, on.WRITING)
         ends: list[int] = self._arrays[on.OFFSETS][: count + 1].tolist()
         return Straight(self, count, self._arrays[on.OUT][: ends[-1]].tobytes(), ends, self._judged(count))
@@ -191,6 +200,16 @@ class Express:
         moved: list[float] = self._explained[1].ravel().tolist()
         return moved
 
+    @property
+    def explains(self) -> bool:
+        """Whether some of the events that were taken last have reasons of a model."""
+        return self._words[on.EXPLAINED] > 0
+
+    @property
+    def buffer_size(self) -> int:
+        """Bytes of the events that were taken last."""
+        return self._words[on.BUFFER_SIZE]
+
     def id_text(self, row: int, count: int) -> str:
         """The id of one of the events that were taken last."""
         decoded = self._arrays[on.DECODED]
@@ -199,7 +218,7 @@ class Express:
 
     def _lay_out(self, data: bytes, lengths: Sequence[int], arrived_us: int) -> None:
         """Write down what is given, and where arrays stand that may have been replaced."""
-        engine, d, arrays = self._engine, self.descriptor, self._arrays
+        engine, d, arrays = self._engine, self._words, self._arrays
         count, size = len(lengths), len(data)
         if size >= len(self._bytes):
             self._put(on.BUFFER, np.zeros(size * 5 // 4 + 1, np.uint8))
@@ -213,30 +232,27 @@ class Express:
             spans = arrays[on.LENGTHS][:count]
             spans[:] = lengths
             np.cumsum(spans[:-1], out=arrays[on.STARTS][1:count])
-        arrays[on.DECIDED_AT][:count] = arrived_us
-        decoder = self.plan.decoder
-        decoder.started_at(arrived_us)
-        if decoder.interned:
-            engine.strings.reserve(count * decoder.interned, size)
+        d[on.ARRIVED] = arrived_us
+        self.plan.decoder.started_at(arrived_us)
         rows, table, known = engine.ids.room(count)
         # The rows grow in their place, and may be moved then.
         if rows is not arrays.get(on.IDS) or len(rows) != d[on.IDS_SIZE] or table is not arrays[on.ID_TABLE]:
             self._put(on.IDS, rows, on.IDS_SIZE, on.ID_WIDTH)
             self._put(on.ID_TABLE, table, on.ID_TABLE_SIZE)
         d[on.KNOWN], d[on.CLOCK] = known, engine.admission.clock_or_before_all
-        self._bind()
+        if engine.strings.moves != self._moves or self._pool.data is not self._bound[0]:
+            self._bind()
 
     def _bind(self) -> None:
-        """Write down where texts and programs stand: learning a text may have moved them."""
-        engine, plan, d = self._engine, self.plan, self.descriptor
+        """Write down where texts and programs stand: a new text may have moved them."""
+        engine, plan = self._engine, self.plan
         texts = engine.strings.kernel_arrays
-        if any(one is not other for one, other in zip(texts, self._texts)) or not self._texts:
-            self._texts = texts
-            for place, array in zip((on.TEXTS, on.TEXT_ENDS, on.TEXT_HASHES, on.TEXT_TABLE), texts):
-                self._put(place, array, place + 1)
-            self._put(on.TEXT_COUNT, texts[4])
+        for place, array in zip((on.TEXTS, on.TEXT_ENDS, on.TEXT_HASHES, on.TEXT_TABLE), texts):
+            self._put(place, array, place + 1)
+        self._put(on.TEXT_COUNT, texts[4])
         for place, program in ((on.INGEST, plan.ingest), (on.SIGNALS, plan.signals), (on.RULES, plan.rules)):
-            d[place] = program.bound(engine.words, engine.flags)
+            self.descriptor[place] = program.bound(engine.words, engine.flags)
+        self._moves, self._bound = engine.strings.moves, (self._pool.data, self._pool.offsets)
 
     def _help(self, stage: int, count: int) -> None:
         """What Python does for a stage that stopped; the next one follows."""
@@ -244,7 +260,7 @@ class Express:
         if stage == on.LOOKING_BACK:
             entries = Entries(self._arrays[on.ENTRIES][: count * Entries.WIDTH].reshape(count, Entries.WIDTH))
             try:
-                engine.state.go_on(int(self.descriptor[on.NEED]), engine.words, engine.flags, entries)
+                engine.state.go_on(self._words[on.NEED], engine.words, engine.flags, entries)
             except StateLimitError as error:
                 engine.run_full(error)
                 engine.without_windows(plan, slice(0, count), self._arrays[on.BEFORE][:count])
@@ -269,29 +285,53 @@ class Express:
             amounts = None if slot is None else self._engine.words[slot, :count]
             plan.holdout.let_through(judgement, self._engine.flags[:count], (high, low), amounts)
         if plan.score is not None and inputs is not None:
-            found = plan.score.scorer.contributions(inputs[judgement.outcome != 0])
+            found = plan.score.scorer.contributions(inputs[:count][judgement.outcome != 0])
             if found is not None:
                 self._explained = record.explained(found)
                 self._put(on.PLACES, self._explained[0], on.EXPLAINED, on.EXPLAINED_WIDTH)
                 self._put(on.VALUES, self._explained[1])
 
     def _judgement(self, count: int) -> Judgement:
-        arrays, width = self._arrays, int(self.descriptor[on.SET_WORDS])
+        arrays, width = self._arrays, self._words[on.SET_WORDS]
         hits, unknown = (arrays[place][: count * width].reshape(count, width) for place in (on.HITS, on.UNKNOWN))
         return Judgement(
             arrays[on.OUTCOME][:count], arrays[on.WON][:count], hits, unknown, int(self.descriptor[on.STOPPED])
         )
 
     def _judged(self, count: int) -> Judged:
-        judgement = self._judgement(count)
-        flags = self._engine.flags[:count]
+        schema = self.plan.schema
+        held_out = {}
+        if self.plan.holdout is not None:
+            held_out = schema.judge.held_out(self._judgement(count), self._engine.flags[:count])
+        hits = self._hits[: 8 * schema.judge.set_words * count].tobytes()
         return Judged(
-            self.plan.schema.event_type,
-            judgement.outcome.copy(),
-            judgement.hits.copy(),
-            flags.tobytes(),
-            self.plan.judge.held_out(judgement, flags),
+            schema.event_type, self._outcomes[:count].tobytes(), hits, self._flags[:count].tobytes(), held_out
         )
+
+    def _scored(self, count: int, scoring: Scoring | None) -> NDArray[np.float64] | None:
+        """Score by all models that are no forest; the inputs of the one that the policy reads."""
+        words, inputs = self._engine.words, None
+        for model in self.plan.models:
+            x = model.score(words, 0, count) if scoring is None else scoring.score(model, words, 0, count)
+            if model is self.plan.score:
+                inputs = x
+        return inputs
+
+    def _forest_of(self, plan: TypePlan) -> TreeScorer | None:
+        """The forest that scores, where it alone does: a kernel scores by it."""
+        model = plan.score
+        if model is None or len(plan.models) > 1 or not isinstance(model.scorer, TreeScorer):
+            return None
+        d = self.descriptor
+        numbers = d.view(np.float64)
+        d[on.AT_SUMS], forest, d[on.TREES], numbers[on.DIVISOR], d[on.LINK], numbers[on.STEEPNESS] = (
+            model.scorer.express
+        )
+        self._put(on.FOREST, forest, on.FOREST_SIZE)
+        self._put(on.INPUT_SLOTS, model.slots, on.INPUT_COUNT)
+        self._put(on.INPUT_UNITS, model.units)
+        self._put(on.INPUTS, np.zeros((self._engine.batch_size, model.slots.size)))
+        return model.scorer
 
     def _put(self, place: int, array: NDArray[Any], *sizes: int) -> None:
         """Write down where an array stands, and what its dimensions are; it is held for as long."""

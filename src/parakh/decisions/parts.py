@@ -17,14 +17,14 @@ __all__ = ["Judged", "Part"]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What is counted of the decisions on one event type; outcomes, hits and flags have one element a decision.
+    """What is counted of the decisions on one event type: bytes, of arrays as in `Judgement`, one element a decision.
 
     `held_out`: how many the policy's holdout let through, by the outcome that each would have had.
     """
 
     event_type: str
-    outcome: NDArray[np.int8]
-    hits: NDArray[np.uint64]
+    outcome: bytes
+    hits: bytes
     flags: bytes
     held_out: dict[str, int]
 
@@ -71,7 +71,13 @@ class Part:
     def judged(self) -> Judged:
         """What is counted of them."""
         judgement = self.judgement
-        return Judged(self.schema.event_type, judgement.outcome, judgement.hits, self.flags.tobytes(), self.held_out())
+        return Judged(
+            self.schema.event_type,
+            judgement.outcome.tobytes(),
+            judgement.hits.tobytes(),
+            self.flags.tobytes(),
+            self.held_out(),
+        )
 
     def id_texts(self) -> list[str]:
         """The id of each event."""

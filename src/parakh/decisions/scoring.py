@@ -13,7 +13,7 @@ from parakh.expressions.types import NULL_WORD
 from parakh.models.definition import Model
 from parakh.models.scorer import Scorer
 
-__all__ = ["ModelPlan"]
+__all__ = ["ModelPlan", "gather_inputs"]
 
 _NULL = np.int64(NULL_WORD)
 
@@ -26,15 +26,15 @@ class ModelPlan:
         self.scorer = scorer
         self.inputs = inputs
         self.output = output
-        self._slots = np.array([column.slot for column in inputs], np.int64)
+        self.slots = np.array([column.slot for column in inputs], np.int64)
         # 0 marks a number; else the word is divided by it, which turns minor units into major ones.
         units = [0.0 if column.type.is_float else float(10**column.type.digits) for column in inputs]
-        self._units = np.array(units, np.float64)
+        self.units = np.array(units, np.float64)
 
     def gather(self, words: NDArray[np.int64], start: int, stop: int) -> NDArray[np.float64]:
         """The inputs of rows [start, stop): float64[rows, inputs], NaN for NULL, money in major units."""
-        x = np.empty((stop - start, self._slots.size))
-        _gather(words, words.view(np.float64), start, self._slots, self._units, x)
+        x = np.empty((stop - start, self.slots.size))
+        gather_inputs(words, words.view(np.float64), start, self.slots, self.units, x)
         return x
 
     def score(self, words: NDArray[np.int64], start: int, stop: int) -> NDArray[np.float64]:
@@ -45,7 +45,7 @@ class ModelPlan:
 
 
 @kernel
-def _gather(words: Any, numbers: Any, start: Any, slots: Any, units: Any, x: Any) -> None:
+def gather_inputs(words: Any, numbers: Any, start: Any, slots: Any, units: Any, x: Any) -> None:
     for place in range(slots.shape[0]):
         slot = slots[place]
         unit = units[place]

@@ -13,6 +13,7 @@ from numba import types as nb
 
 from parakh.decisions import admission, policy, record
 from parakh.decisions.policy import DEGRADED
+from parakh.decisions.scoring import gather_inputs
 from parakh.events import fields as column
 from parakh.events import json_lines
 from parakh.expressions import interpreter
@@ -20,6 +21,7 @@ from parakh.expressions.calling import array_at, array_type, caller, kernel_addr
 from parakh.expressions.kernels import kernel
 from parakh.features import passes
 from parakh.features import tables as t
+from parakh.models.trees import SUMS
 
 _INT, _UNSIGNED = nb.int64, nb.uint64
 _BYTES, _WORDS, _HASHES, _FLOATS = (array_type(kind) for kind in (nb.uint8, nb.int64, nb.uint64, nb.float64))
@@ -50,6 +52,7 @@ _TWO = _tuple((_INT, _INT))
 
 _decode, _admit, _run = caller(_DECODE, _INT), caller(_ADMIT, _TWO), caller(_PROGRAM, _INT)
 _look_back, _judge, _write = caller(_WINDOWS, _INT), caller(_JUDGE, _INT), caller(_WRITE, nb.none)
+_sums = caller(SUMS, nb.none)
 _bytes_at, _words_at, _hashes_at, _floats_at = (array_at(kind) for kind in (nb.uint8, nb.int64, nb.uint64, nb.float64))
 _small_at, _numbers_at, _truths_at = array_at(nb.int8), array_at(nb.int32), array_at(nb.boolean)
 _frame_at, _hash_frame_at, _float_frame_at = (array_at(kind, 2) for kind in (nb.int64, nb.uint64, nb.float64))
@@ -62,8 +65,10 @@ _frame_at, _hash_frame_at, _float_frame_at = (array_at(kind, 2) for kind in (nb.
     FIELDS, FIELD_COUNT, FIELD_WIDTH, NODES, NODE_COUNT, NODE_WIDTH, CHILDREN, CHILD_COUNT, CHILD_WIDTH,
     NAMES, NAMES_SIZE, SEEN, SEEN_SIZE, STACK, STACK_SIZE,
     TEXTS, TEXTS_SIZE, TEXT_ENDS, TEXT_ENDS_SIZE, TEXT_HASHES, TEXT_HASHES_SIZE, TEXT_TABLE, TEXT_TABLE_SIZE,
-    TEXT_COUNT,
+    TEXT_COUNT, TEXTS_AN_EVENT,
     IDS, IDS_SIZE, ID_WIDTH, ID_TABLE, ID_TABLE_SIZE, KNOWN, CLOCK, LATENESS, ACCEPTED, LATE,
+    ARRIVED, AT_SUMS, FOREST, FOREST_SIZE, TREES, DIVISOR, LINK, STEEPNESS,
+    INPUT_SLOTS, INPUT_UNITS, INPUT_COUNT, INPUTS,
     INGEST, SIGNALS, RULES, UNANSWERED, CONTROL, CONTROL_SIZE, WINDOWS, WINDOWS_SIZE, NOTHING, NEED,
     RULE_SLOTS, RULE_OUTCOMES, RULE_MODES, RULE_COUNT, BAND_SLOTS, BAND_OUTCOMES, BAND_COUNT,
     SCORE_SLOT, OTHERWISE, FALLBACK, OUTCOME, WON, HITS, UNKNOWN, SET_WORDS, STOPPED, IS_PLAIN,
@@ -72,13 +77,13 @@ _frame_at, _hash_frame_at, _float_frame_at = (array_at(kind, 2) for kind in (nb.
     FEATURE_SLOTS, FEATURE_IS_TEXT, FEATURE_COUNT, SHADOW_SLOTS, SHADOW_COUNT,
     PLACES, VALUES, EXPLAINED, EXPLAINED_WIDTH,
     SIZE,
-) = range(115)  # fmt: skip
+) = range(128)  # fmt: skip
 
-DECODING, ADMITTING, INGESTING, MARKING, LOOKING_BACK, SIGNALLING, TAKEN = range(7)
+MAKING_ROOM, DECODING, ADMITTING, INGESTING, MARKING, LOOKING_BACK, SIGNALLING, TAKEN = range(8)
 """The stages up to the models: where `take_in` stopped, or goes on."""
-RULING, JUDGING, WRITING, WRITTEN = range(4)
-"""The stages after the models: where `decide` stopped - a text is to be learned, some are not allowed, there is no room
-for the records - or goes on."""
+SCORING, RULING, JUDGING, WRITING, WRITTEN = range(5)
+"""The stages from a forest's scores on (other models score before): where `decide` stopped - a text is to be learned,
+some are not allowed, there is no room for the records - or goes on."""
 _DESCRIPTOR_WORDS = interpreter.DESCRIPTOR_WORDS
 
 
@@ -88,6 +93,8 @@ def take_in(d: Any, stage: Any) -> Any:
     n, capacity = d[COUNT], d[CAPACITY]
     words, flags = _frame_at(d[FRAME], d[WIDTH], capacity), _bytes_at(d[FLAGS], capacity)
     entries = _frame_at(d[ENTRIES], n, t.ENTRY_WIDTH)
+    if stage <= MAKING_ROOM and _lacks_room(d):
+        return MAKING_ROOM
     if stage <= DECODING:
         decoded = d[DECODED]
         unsure = _decode(d[AT_DECODE], (
@@ -141,6 +148,21 @@ def take_in(d: Any, stage: Any) -> Any:
 
 
 @kernel
+def _lacks_room(d: Any) -> Any:
+    """Whether the texts of these events may need more room than `Strings` has, as its `reserve` sees it."""
+    more = d[COUNT] * d[TEXTS_AN_EVENT]
+    if more == 0:
+        return False
+    count = _words_at(d[TEXT_COUNT], 1)[0]
+    used = _words_at(d[TEXT_ENDS], d[TEXT_ENDS_SIZE])[count]
+    return (
+        used + d[BUFFER_SIZE] > d[TEXTS_SIZE]
+        or count + more > d[TEXT_HASHES_SIZE]
+        or 4 * (count + more) > 3 * d[TEXT_TABLE_SIZE]
+    )
+
+
+@kernel
 def _program(d: Any, program: Any) -> Any:
     start = np.int64(0)
     return _run(d[AT_RUN], (_words_at(program, _DESCRIPTOR_WORDS), start, d[COUNT], start, start))
@@ -149,6 +171,8 @@ def _program(d: Any, program: Any) -> Any:
 @kernel
 def decide(d: Any, stage: Any) -> Any:
     """From scores to records, beginning with a stage; answers where it stopped, WRITTEN at the end."""
+    if stage <= SCORING and d[AT_SUMS] != 0:
+        _score(d)
     if stage <= RULING and d[RULES] != 0 and _program(d, d[RULES]) != 0:
         return RULING
     if stage <= JUDGING:
@@ -159,8 +183,28 @@ def decide(d: Any, stage: Any) -> Any:
 
 
 @kernel
+def _score(d: Any) -> None:
+    """The scores of a forest."""
+    n = d[COUNT]
+    words = _frame_at(d[FRAME], d[WIDTH], d[CAPACITY])
+    inputs = _float_frame_at(d[INPUTS], n, d[INPUT_COUNT])
+    gather_inputs(
+        words, _float_frame_at(d[FRAME], d[WIDTH], d[CAPACITY]), np.int64(0), _words_at(d[INPUT_SLOTS], d[INPUT_COUNT]),
+        _floats_at(d[INPUT_UNITS], d[INPUT_COUNT]), inputs,
+    )  # fmt: skip
+    numbers = _floats_at(np.int64(d.ctypes.data), d.shape[0])
+    _sums(d[AT_SUMS], (
+        _words_at(d[FOREST], d[FOREST_SIZE]), _floats_at(d[FOREST], d[FOREST_SIZE]), d[TREES], numbers[DIVISOR],
+        d[LINK], numbers[STEEPNESS], inputs, _floats_at(d[SCORE], n),
+    ))  # fmt: skip
+
+
+@kernel
 def _judge_rows(d: Any) -> None:
     n, width = d[COUNT], d[SET_WORDS]
+    decided_at = _words_at(d[DECIDED_AT], n)
+    for row in range(n):
+        decided_at[row] = d[ARRIVED]
     hits, unknown = _hash_frame_at(d[HITS], n, width), _hash_frame_at(d[UNKNOWN], n, width)
     for row in range(n):
         for word in range(width):

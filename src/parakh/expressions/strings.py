@@ -228,7 +228,7 @@ class Strings:
     (0, 1, 0, -1, 'FR')
     """
 
-    __slots__ = ("_arena", "_count", "_hashes", "_offsets", "_table")
+    __slots__ = ("_arena", "_count", "_hashes", "_offsets", "_table", "moves")
 
     def __init__(self) -> None:
         self._arena = np.empty(1 << 14, np.uint8)
@@ -236,6 +236,8 @@ class Strings:
         self._hashes = np.empty(1 << 10, np.uint64)
         self._table = np.full(1 << 11, -1, np.int32)
         self._count = np.zeros(1, np.int64)
+        self.moves = 0
+        """How often an array was replaced by a larger one."""
 
     def __len__(self) -> int:
         return int(self._count[0])
@@ -260,15 +262,18 @@ class Strings:
         count = int(self._count[0])
         used = int(self._offsets[count])
         if used + size > self._arena.shape[0]:
+            self.moves += 1
             self._arena = _grown(self._arena, used, max(used + size, self._arena.shape[0] * 3 // 2))
         needed = count + texts
         if needed > self._hashes.shape[0]:
             if needed > _MOST_KEYS:
                 raise MemoryError(f"more than {_MOST_KEYS} different texts in one dictionary")
+            self.moves += 1
             capacity = max(needed, self._hashes.shape[0] * 3 // 2)
             self._hashes = _grown(self._hashes, count, capacity)
             self._offsets = _grown(self._offsets, count + 1, capacity + 1)
         if 4 * needed > 3 * self._table.shape[0]:
+            self.moves += 1
             self._table = np.full(1 << int(needed * 4 // 3).bit_length(), -1, np.int32)
             _rehash(self._hashes, count, self._table)
 

@@ -19,17 +19,25 @@ from functools import cached_property
 
 import numpy as np
 from numba import njit
+from numba import types as nb
 from numpy.typing import NDArray
 
 from parakh.errors import ModelError
+from parakh.expressions.calling import array_type, kernel_address
 from parakh.expressions.kernels import stamped
 from parakh.models.lightgbm_text import CATEGORICAL, DEFAULT_LEFT, ZERO_THRESHOLD, Forest, Link, Tree
 from parakh.models.shap import Paths, add_shap
 
-__all__ = ["TreeScorer"]
+__all__ = ["SUMS", "TreeScorer"]
 
 Floats = NDArray[np.float64]
 Words = NDArray[np.int64]
+
+_FLOATS = array_type(nb.float64)
+SUMS = (
+    array_type(nb.int64), _FLOATS, nb.int64, nb.float64, nb.int64, nb.float64, array_type(nb.float64, 2), _FLOATS,
+)  # fmt: skip
+"""What `forest_sums` takes."""
 
 _NODE = 4  # words of a node
 _KIND_ZERO = 2  # bits of the word that holds the feature; bit 0: NaN goes left
@@ -67,6 +75,15 @@ class TreeScorer:
         """float64[rows]: the model's prediction; NaN where it is not finite."""
         return self._sum(x, int(self._forest.link))
 
+    @property
+    def express(self) -> tuple[int, Words, int, float, int, float]:
+        """What a kernel scores by without Python: the address of `forest_sums`, and its arguments without x and out.
+
+        `numbers` are the bits of `words`.
+        """
+        address = kernel_address(forest_sums, SUMS, nb.none)
+        return address, self._words, self._trees, self._divisor, int(self._forest.link), self._forest.steepness
+
     def raw(self, x: Floats) -> Floats:
         """float64[rows]: the sum of the leaves (their mean, for a random forest), before the link."""
         return self._sum(x, int(Link.IDENTITY))
@@ -74,7 +91,7 @@ class TreeScorer:
     def _sum(self, x: Floats, link: int) -> Floats:
         x = self._checked(x)
         out = np.empty(len(x))
-        _sums(self._words, self._numbers, self._trees, self._divisor, link, self._forest.steepness, x, out)
+        forest_sums(self._words, self._numbers, self._trees, self._divisor, link, self._forest.steepness, x, out)
         return out
 
     def contributions(self, x: Floats) -> Floats:
@@ -173,7 +190,7 @@ def _pack_nodes(tree: Tree, block: Words, first_node: int, first_leaf: int, firs
 
 @stamped
 @njit(cache=True, nogil=True)
-def _sums(
+def forest_sums(
     words: Words, numbers: Floats, trees: int, divisor: float, link: int, steepness: float, x: Floats, out: Floats
 ) -> None:
     walking = np.empty(trees, np.int64)  # the trees that have not come to a leaf

@@ -47,9 +47,8 @@ __all__ = ["AnswerWriter", "write_answers", "write_time"]
 
 (
     _AT_WRITE, _OUT, _OUT_SIZE, _BOUNDS, _PIECES, _PIECES_SIZE, _ENDS, _ENDS_SIZE, _GROUPS, _GROUPS_SIZE,
-    _LIVE, _LIVE_SIZE, _SCORES, _SCORES_SIZE, _REASONS, _REASONS_SIZE, _SHADOWS, _SHADOWS_SIZE, _SHADOW_COUNT,
-    _WRITER_SIZE,
-) = range(20)  # fmt: skip
+    _LIVE, _LIVE_SIZE, _TEXTS, _TEXTS_SIZE, _SCORES_SIZE, _REASONS_AT, _SHADOWS_AT, _SHADOW_COUNT, _WRITER_SIZE,
+) = range(19)  # fmt: skip
 """The writer's own descriptor: addresses of kernel and arrays, and their lengths."""
 _BYTES, _TEXT = array_type(nb.uint8), array_type(nb.uint8, readonly=True)
 _WORDS, _HASHES, _TRUTHS = array_type(nb.int64), array_type(nb.uint64), array_type(nb.boolean)
@@ -99,41 +98,56 @@ class AnswerWriter:
         self._groups = np.cumsum([0, *map(len, groups)], dtype=np.int64)
         self._most = int(self._pieces.size) + 256
         self._bounds = np.empty(2, np.int64)
-        w = self._descriptor = np.zeros(_WRITER_SIZE, np.int64)
+        self._descriptor = np.zeros(_WRITER_SIZE, np.int64)
+        w: memoryview[int] = self._descriptor.data
+        self._words = w
         w[_AT_WRITE] = kernel_address(write_answers, _ANSWERS, nb.none)
-        w[_PIECES], w[_PIECES_SIZE] = address_of(self._pieces), self._pieces.size
-        w[_ENDS], w[_ENDS_SIZE] = address_of(self._ends), self._ends.size
-        w[_GROUPS], w[_GROUPS_SIZE] = address_of(self._groups), self._groups.size
-        w[_LIVE], w[_LIVE_SIZE] = address_of(self._live), self._live.size
+        for place, array in (
+            (_PIECES, self._pieces),
+            (_ENDS, self._ends),
+            (_GROUPS, self._groups),
+            (_LIVE, self._live),
+        ):
+            w[place], w[place + 1] = address_of(array), array.size
         w[_SHADOW_COUNT] = self._shadows.size
-        w[_BOUNDS] = address_of(self._bounds)
+        self._new(_BOUNDS, self._bounds)
+        self._texts = self._new(_TEXTS, np.empty(1 << 10, np.uint8))
         self._make_room(1 << 12)
         self._holds_out = any(kind == "holdout" for kind, _ in schema.judge.deciders)
 
     def write_straight(self, straight: Straight) -> list[bytes]:
         """The answer of each decision that went straight through; before the express takes others."""
         express, count = straight.express, straight.count
-        d, w = express.descriptor, self._descriptor
-        texts = [_encode(express.scores(count)), _NONE, _NONE]
-        if d[EXPLAINED]:
-            texts[1] = _encode(express.moved())
+        d, w = express.descriptor, self._words
+        texts = _encode(express.scores(count))
+        w[_SCORES_SIZE] = w[_REASONS_AT] = w[_SHADOWS_AT] = len(texts)
+        if express.explains:
+            texts += _encode(express.moved())
+            w[_SHADOWS_AT] = len(texts)
         if self._shadows.size:
-            texts[2] = _encode(express.shadow_scores(count))
-        room = count * self._most + int(d[BUFFER_SIZE]) + sum(map(len, texts))
+            texts += _encode(express.shadow_scores(count))
+        w[_TEXTS_SIZE] = size = len(texts)
+        room = count * self._most + express.buffer_size + size
+        if len(self._texts) < size:
+            self._texts = self._new(_TEXTS, np.empty(2 * size, np.uint8))
         if self._out.size < room:
             self._make_room(room)
         if self._bounds.size <= count:
             self._bounds = np.empty(2 * count, np.int64)
-            w[_BOUNDS] = address_of(self._bounds)
-        numbers = [np.frombuffer(text, np.uint8) for text in texts]
-        w[_SCORES], w[_REASONS], w[_SHADOWS] = map(address_of, numbers)
-        w[_SCORES_SIZE], w[_REASONS_SIZE], w[_SHADOWS_SIZE] = map(len, texts)
-        _write_straight(d, w)
+            self._new(_BOUNDS, self._bounds)
+        self._texts[:size] = texts
+        _write_straight(d, self._descriptor)
         return self._cut(straight.judged.flags, self._bounds[: count + 1], straight.record)
 
     def _make_room(self, room: int) -> None:
         self._out = np.empty(room * 5 // 4, np.uint8)
-        self._descriptor[_OUT], self._descriptor[_OUT_SIZE] = address_of(self._out), self._out.size
+        self._new(_OUT, self._out)
+        self._words[_OUT_SIZE] = self._out.size
+
+    def _new(self, place: int, array: NDArray[Any]) -> memoryview:
+        """Write down where an array stands, which is held for as long; gives its memory."""
+        self._words[place] = address_of(array)
+        return array.data
 
     def write(self, part: Part, records: Sequence[bytes]) -> list[bytes]:
         """The answer of each decision of a part, whose encoded records are given too."""
@@ -255,10 +269,11 @@ def _write_straight(d: Any, w: Any) -> None:
         _bytes_at(d[BUFFER], d[BUFFER_SIZE]), _words_at(decoded + 8 * ID_START * n, n),
         _words_at(decoded + 8 * ID_LENGTH * n, n), _words_at(decoded + 8 * TIME * n, n), _words_at(d[DECIDED_AT], n),
         _small_at(d[OUTCOME], n), _numbers_at(d[WON], n), _sets_at(d[HITS], n, width), _sets_at(d[UNKNOWN], n, width),
-        _bytes_at(d[FLAGS], n), _text_at(w[_SCORES], w[_SCORES_SIZE]),
+        _bytes_at(d[FLAGS], n), _text_at(w[_TEXTS], w[_SCORES_SIZE]),
         _places_at(d[PLACES], d[EXPLAINED], d[EXPLAINED_WIDTH]),
         _values_at(d[VALUES], d[EXPLAINED], d[EXPLAINED_WIDTH]),
-        _text_at(w[_REASONS], w[_REASONS_SIZE]), _text_at(w[_SHADOWS], w[_SHADOWS_SIZE]), w[_SHADOW_COUNT],
+        _text_at(w[_TEXTS] + w[_REASONS_AT], w[_TEXTS_SIZE] - w[_REASONS_AT]),
+        _text_at(w[_TEXTS] + w[_SHADOWS_AT], w[_TEXTS_SIZE] - w[_SHADOWS_AT]), w[_SHADOW_COUNT],
     ))  # fmt: skip
 
 

@@ -194,7 +194,7 @@ class Desk:
         schema = express.plan.schema
         writer = self.writers[schema.project, schema.event_type]
         told = writer.write_straight(straight)
-        records, outcomes = straight.records, straight.judged.outcome.tobytes()
+        records, outcomes = straight.records, straight.judged.outcome
         sizes = [end - start for start, end in pairwise(straight.ends)]
         for row, (item, answer) in enumerate(zip(items, told)):
             if not item.decide:

@@ -357,7 +357,7 @@ class EmbeddedLog:
         def make() -> None:
             # Where the disk is full now, the writer finds out when it needs the room.
             with contextlib.suppress(OSError):
-                self._disk.make(self.folder / "spare", bytes(HEADER), HEADER + self._segment_bytes)
+                self._disk.make(self.folder / "spare", bytes(HEADER), HEADER + self._segment_bytes, beside=True)
 
         self._spare = threading.Thread(target=make, name="next segment", daemon=True)
         self._spare.start()
