@@ -230,8 +230,9 @@ class Engine:
     ) -> Straight | None:
         """Decide on a few events of one type, JSON objects one after another in `data`, the short way.
 
-        The same decisions as by `take`. None, and nothing has changed, where they have to go that way: some are no new
-        events or have something unusual about them, labels wait for events, or there is no room for windows.
+        The same decisions as by `take`; `scoring` is not asked for a forest that scores alone. None, and nothing has
+        changed, where they have to go that way: some are no new events or have something unusual about them, labels
+        wait for events, or there is no room for windows.
         """
         if self.full is not None or self.blindfolded or len(self.labelling) or len(lengths) > self.batch_size:
             return None

@@ -124,7 +124,7 @@ class Express:
         self._put(on.FEATURE_SLOTS, writer.feature_slots, on.FEATURE_COUNT)
         self._put(on.FEATURE_IS_TEXT, writer.feature_is_text)
         self._put(on.SHADOW_SLOTS, writer.shadow_slots, on.SHADOW_COUNT)
-        self._forest = self._forest_of(plan)
+        self._is_forest = self._put_forest(plan)
         # Words are read and written as Python's whole numbers: NumPy's cost several times as much.
         self._words: memoryview[int] = d.data
         self._bytes = self._arrays[on.BUFFER].data
@@ -133,7 +133,7 @@ class Express:
         )
         d[on.TEXTS_AN_EVENT] = decoder.interned
         self._pool = engine.plan.intake.references.pool
-        self._moves = -1
+        self._moves, self._bound = -1, (self._pool.data, self._pool.offsets)
         self._explained = record.explained(np.zeros((0, 1)))
 
     @staticmethod
@@ -163,9 +163,7 @@ class Express:
         while stage != on.TAKEN:
             self._help(stage, count)
             stage = on.take_in(d, stage + 1)
-        inputs = None if self._forest is None else self._arrays[on.INPUTS]
-        if self._forest is None:
-            inputs = self._scored(count, scoring)
+        inputs = self._arrays[on.INPUTS] if self._is_forest else self._scored(count, scoring)
         stage = on.decide(d, on.SCORING)
         if stage == on.RULING:
             self._learn(self.plan.rules, count)
@@ -240,7 +238,8 @@ class Express:
             self._put(on.IDS, rows, on.IDS_SIZE, on.ID_WIDTH)
             self._put(on.ID_TABLE, table, on.ID_TABLE_SIZE)
         d[on.KNOWN], d[on.CLOCK] = known, engine.admission.clock_or_before_all
-        if engine.strings.moves != self._moves or self._pool.data is not self._bound[0]:
+        pool, (held, offsets) = self._pool, self._bound
+        if engine.strings.moves != self._moves or pool.data is not held or pool.offsets is not offsets:
             self._bind()
 
     def _bind(self) -> None:
@@ -309,7 +308,7 @@ class Express:
         )
 
     def _scored(self, count: int, scoring: Scoring | None) -> NDArray[np.float64] | None:
-        """Score by all models that are no forest; the inputs of the one that the policy reads."""
+        """Score by all models, where there is not one forest alone; the inputs of the one that the policy reads."""
         words, inputs = self._engine.words, None
         for model in self.plan.models:
             x = model.score(words, 0, count) if scoring is None else scoring.score(model, words, 0, count)
@@ -317,11 +316,11 @@ class Express:
                 inputs = x
         return inputs
 
-    def _forest_of(self, plan: TypePlan) -> TreeScorer | None:
-        """The forest that scores, where it alone does: a kernel scores by it."""
+    def _put_forest(self, plan: TypePlan) -> bool:
+        """Whether one forest alone scores; then it is written down for a kernel, which needs no time to speak of."""
         model = plan.score
         if model is None or len(plan.models) > 1 or not isinstance(model.scorer, TreeScorer):
-            return None
+            return False
         d = self.descriptor
         numbers = d.view(np.float64)
         d[on.AT_SUMS], forest, d[on.TREES], numbers[on.DIVISOR], d[on.LINK], numbers[on.STEEPNESS] = (
@@ -331,7 +330,7 @@ class Express:
         self._put(on.INPUT_SLOTS, model.slots, on.INPUT_COUNT)
         self._put(on.INPUT_UNITS, model.units)
         self._put(on.INPUTS, np.zeros((self._engine.batch_size, model.slots.size)))
-        return model.scorer
+        return True
 
     def _put(self, place: int, array: NDArray[Any], *sizes: int) -> None:
         """Write down where an array stands, and what its dimensions are; it is held for as long."""
