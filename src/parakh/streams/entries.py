@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from parakh.errors import ParakhError
 
 __all__ = [
-    "ALARMS", "EVENTS", "LABELS", "PROJECT", "TRIM", "UNDECIDED", "WINDOWS", "Alarms", "Events", "Labels",
-    "ProjectVersion", "Trim", "UnknownEntry", "encode_events", "expect_known", "lengths_of", "read_alarms",
-    "read_events", "read_labels", "read_project", "read_trim", "spans",
+    "ALARMS", "EVENTS", "LABELS", "PROJECT", "TRIM", "UNDECIDED", "WINDOWS", "Alarms", "EventColumns", "Events",
+    "Labels", "ProjectVersion", "Trim", "UnknownEntry", "encode_events", "expect_known", "lengths_of",
+    "read_alarms", "read_columns", "read_events", "read_labels", "read_project", "read_trim", "spans",
 ]  # fmt: skip
 
 EVENTS, LABELS, PROJECT, TRIM, ALARMS = 1, 2, 3, 4, 5
@@ -48,7 +48,9 @@ def expect_known(kind: int, position: int) -> None:
 Column = bytes | memoryview
 
 
-class _Batch(msgspec.Struct, array_like=True):
+class EventColumns(msgspec.Struct, array_like=True, gc=False):
+    """A micro-batch as it is written: the columns of `Events` as bytes. Cheap to read, where many are put together."""
+
     project: str
     types: tuple[str, ...]
     unanswered: tuple[str, ...]
@@ -64,7 +66,7 @@ class _Batch(msgspec.Struct, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_batch_decoder = msgspec.msgpack.Decoder(_Batch)
+_batch_decoder = msgspec.msgpack.Decoder(EventColumns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +156,17 @@ def encode_events(
 ) -> bytes:
     """The payload of an EVENTS entry from columns that are bytes already; what they hold is said at `Events`."""
     columns: Any = (kinds, body_lengths, record_lengths, id_hi, id_lo, times_us, outcomes, bodies, records)
-    return _encode(_Batch(project, types, unanswered, *columns))
+    return _encode(EventColumns(project, types, unanswered, *columns))
+
+
+def read_columns(payload: memoryview | bytes) -> EventColumns:
+    """The micro-batch of an EVENTS entry, as it is written."""
+    return _batch_decoder.decode(payload)
 
 
 def read_events(payload: memoryview | bytes) -> Events:
     """The micro-batch of an EVENTS entry."""
-    batch = _batch_decoder.decode(payload)
+    batch = read_columns(payload)
     return Events(
         project=batch.project,
         types=batch.types,

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from parakh.service.ledger.keys import KeyReaders, rule_salt
 from parakh.service.ledger.scanning import scan_records
-from parakh.streams.entries import Events, spans
+from parakh.streams.entries import EventColumns, spans
 from parakh.streams.segments import Entry
 
 __all__ = ["BLOCK_ROWS", "DamagedBlock", "Rows", "Summary", "Tail", "Taken", "read_header", "read_rows", "write_block"]
@@ -169,11 +169,11 @@ class Tail:
         """Rows so far."""
         return self._columns["kinds"].count
 
-    def extend(self, batches: Sequence[tuple[Entry, Events]], next_position: int) -> None:
+    def extend(self, batches: Sequence[tuple[Entry, EventColumns]], next_position: int) -> None:
         """Take in batches of events that follow one another, the last thing read ending at `next_position`."""
         self.enter(self.read(batches, next_position))
 
-    def read(self, batches: Sequence[tuple[Entry, Events]], next_position: int) -> Taken:
+    def read(self, batches: Sequence[tuple[Entry, EventColumns]], next_position: int) -> Taken:
         """The columns of batches that follow what is here; for any thread, as it changes nothing.
 
         All that can fail is here: a batch is in the index whole or not at all.
@@ -181,13 +181,13 @@ class Tail:
         first = self.count
         if not batches:
             return Taken(first, next_position)
-        counts = np.fromiter((events.count for _, events in batches), np.int64, len(batches))
+        counts = np.array([len(events.kinds) for _, events in batches])
         scores, flags, found = self._judged(batches, first)
         kinds: list[tuple[Sequence[str], NDArray[np.uint8]]] = []
         row = first
         for (project, types), group in groupby(batches, key=lambda batch: (batch[1].project, batch[1].types)):
             alike = [events for _, events in group]
-            of_group = np.concatenate([events.kinds for events in alike])
+            of_group = np.frombuffer(b"".join([events.kinds for events in alike]), np.uint8)
             found += self._carried(project, types, alike, of_group, row)
             kinds.append((types, of_group))
             row += len(of_group)
@@ -195,8 +195,8 @@ class Tail:
             ("positions", [entry.position for entry, _ in batches]),
             ("arrived", [entry.arrived_us for entry, _ in batches]),
             ("first_rows", first + np.cumsum(counts) - counts),
-            ("outcomes", np.concatenate([events.outcomes for _, events in batches])),
-            ("times", np.concatenate([events.times_us for _, events in batches])),
+            ("outcomes", np.frombuffer(b"".join([events.outcomes for _, events in batches]), np.int8)),
+            ("times", np.frombuffer(b"".join([events.times_us for _, events in batches]), np.int64)),
             ("scores", scores),
             ("flags", flags),
         ]
@@ -252,10 +252,10 @@ class Tail:
         return np.array([self._types.setdefault(name, len(self._types)) for name in types], np.uint16)
 
     def _judged(
-        self, batches: Sequence[tuple[Entry, Events]], first: int
+        self, batches: Sequence[tuple[Entry, EventColumns]], first: int
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8], list[tuple[NDArray[np.uint32], NDArray[Any]]]]:
         """Scores and flags, and the terms of the rules that hit."""
-        lengths = np.concatenate([events.record_lengths for _, events in batches]).astype(np.int64)
+        lengths = np.frombuffer(b"".join([events.record_lengths for _, events in batches]), np.uint32).astype(np.int64)
         buffer = np.frombuffer(b"".join([events.records for _, events in batches]) or b"\0", np.uint8)
         scores, flags = np.empty(len(lengths), np.float64), np.empty(len(lengths), np.uint8)
         room = 2 * len(lengths)
@@ -271,10 +271,10 @@ class Tail:
             room = hits
 
     def _carried(
-        self, project: str, types: Sequence[str], batches: Sequence[Events], kinds: NDArray[Any], first: int
+        self, project: str, types: Sequence[str], batches: Sequence[EventColumns], kinds: NDArray[Any], first: int
     ) -> list[tuple[NDArray[np.uint32], NDArray[Any]]]:
         """The terms of the entities that events carry; `kinds` is of all of them, the first of which is row `first`."""
-        lengths = np.concatenate([events.body_lengths for events in batches])
+        lengths = np.frombuffer(b"".join([events.body_lengths for events in batches]), np.uint32)
         bodies = list(spans(b"".join([events.bodies for events in batches]), lengths))
         present = np.unique(kinds).tolist()
         found = []

@@ -26,7 +26,7 @@ from parakh.service.ledger.block import (
 )
 from parakh.service.ledger.keys import KeyReaders
 from parakh.service.logs import get_log
-from parakh.streams.entries import EVENTS, read_events
+from parakh.streams.entries import EVENTS, read_columns
 from parakh.streams.segments import DamagedLog, Entry
 
 __all__ = ["Block", "Index", "Log"]
@@ -93,7 +93,7 @@ class Index:
         entries = self._log.read(tail.next, limit_bytes)
         if not entries:
             return None
-        batches = [(entry, read_events(entry.payload)) for entry in entries if entry.kind == EVENTS]
+        batches = [(entry, read_columns(entry.payload)) for entry in entries if entry.kind == EVENTS]
         return tail.read(batches, entries[-1].next), entries[-1].arrived_us
 
     def enter(self, taken: Taken, arrived_us: int) -> None:
@@ -207,7 +207,7 @@ class Index:
         tail = Tail(first, self._readers, room=self._block_rows)
         while tail.next < summary.next:
             entries = [entry for entry in self._log.read(tail.next, _REBUILD_BYTES) if entry.position < summary.next]
-            batches = [(entry, read_events(entry.payload)) for entry in entries if entry.kind == EVENTS]
+            batches = [(entry, read_columns(entry.payload)) for entry in entries if entry.kind == EVENTS]
             tail.extend(batches, entries[-1].next)
         found, rows = tail.whole()
         if first > summary.first:
