@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from parakh.decisions.policy import FLAG_NAMES, Judge, Judgement
 from parakh.expressions.columns import Column
 from parakh.expressions.kernels import kernel
+from parakh.expressions.memory import copy_bytes
 from parakh.expressions.strings import Strings
 from parakh.expressions.types import NULL_WORD, Kind, Type
 from parakh.rules.definition import Mode, Outcome
@@ -276,9 +277,7 @@ def write_all(
         end = _put_byte(out, end, 0xDA)
         end = _put_byte(out, end, (length >> 8) & 255)
         end = _put_byte(out, end, length & 255)
-        for b in range(length):
-            out[end + b] = id_buffer[id_starts[i] + b]
-        end += length
+        end = copy_bytes(out, end, id_buffer, id_starts[i], length)
         end = _put_byte(out, end, 0xD3)
         end = _put_word(out, end, np.uint64(event_times[i]))
         end = _put_byte(out, end, 0xD3)
@@ -341,9 +340,7 @@ def write_all(
                     end = _put_byte(out, end, 0xDB)
                     for b in range(4):
                         end = _put_byte(out, end, (length >> (24 - 8 * b)) & 255)
-                    for b in range(length):
-                        out[end + b] = arena[first + b]
-                    end += length
+                    end = copy_bytes(out, end, arena, first, length)
         end = _put_piece(out, end, pieces, piece_offsets, versions)
         end = _put_byte(out, end, flags[i])
         offsets[i + 1] = end
@@ -381,11 +378,7 @@ def _put_count(out: Any, end: Any, count: Any) -> Any:
 
 @kernel
 def _put_piece(out: Any, end: Any, pieces: Any, offsets: Any, piece: Any) -> Any:
-    first = offsets[piece]
-    length = offsets[piece + 1] - first
-    for b in range(length):
-        out[end + b] = pieces[first + b]
-    return end + length
+    return copy_bytes(out, end, pieces, offsets[piece], offsets[piece + 1] - offsets[piece])
 
 
 def read_record(data: bytes | memoryview) -> Record:

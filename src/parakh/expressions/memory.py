@@ -12,9 +12,12 @@ from typing import Any
 import numpy.typing as npt
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["address_of", "get_float", "get_word", "mark", "set_float", "set_word"]
+__all__ = ["address_of", "copy_bytes", "get_float", "get_word", "mark", "set_float", "set_word"]
+
+_tools: Any = cgutils  # Numba has no types for what makes its code
 
 
 def address_of(array: npt.NDArray[Any]) -> int:
@@ -58,6 +61,20 @@ def _mark(typingctx: Any, address: Any, index: Any, bits: Any) -> Any:
     return types.void(types.int64, types.int64, types.int64), generate
 
 
+def _copy(typingctx: Any, target: Any, at: Any, source: Any, start: Any, count: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place, first = (
+            builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+            for kind, array, index in ((target, args[0], args[1]), (source, args[2], args[3]))
+        )
+        _tools.raw_memcpy(builder, place, first, args[4], 1)
+        return builder.add(args[1], args[4])
+
+    return types.int64(target, types.int64, source, types.int64, types.int64), generate
+
+
+copy_bytes: Any = intrinsic(_copy)
+"""`copy_bytes(target, at, source, start, count)`: bytes of one uint8 array into another; answers where they end."""
 get_word: Any = intrinsic(_reader(ir.IntType(64), types.int64))
 """`get_word(address, index)`: the word at an index of an int64 array."""
 get_float: Any = intrinsic(_reader(ir.DoubleType(), types.float64))

@@ -39,7 +39,7 @@ from parakh.decisions.straight import (
 from parakh.events.fields import ID_HIGH, ID_LENGTH, ID_LOW, ID_START, TIME
 from parakh.expressions.calling import array_at, array_type, caller, kernel_address
 from parakh.expressions.kernels import kernel
-from parakh.expressions.memory import address_of
+from parakh.expressions.memory import address_of, copy_bytes
 from parakh.rules.definition import Mode, Outcome
 from parakh.service.answers import FLAG_SETS, Shape, decided_answer
 
@@ -279,10 +279,7 @@ def _write_straight(d: Any, w: Any) -> None:
 
 @kernel
 def _put(out: Any, at: Any, pieces: Any, ends: Any, piece: Any) -> Any:
-    for place in range(ends[piece], ends[piece + 1]):
-        out[at] = pieces[place]
-        at += 1
-    return at
+    return copy_bytes(out, at, pieces, ends[piece], ends[piece + 1] - ends[piece])
 
 
 @kernel
