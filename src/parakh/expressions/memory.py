@@ -1,4 +1,5 @@
-"""Words of memory by address, for kernels: a column, a register or a constant is read and written alike.
+"""Words of memory by address, for kernels, where a column, a register and a constant are read and written alike; and
+bytes that are copied many at once.
 
 A call of a kernel costs Python about as much for each array argument as for the rest of the call; so the interpreter is
 given one array of addresses. Who passes an address holds the array for as long.

@@ -58,6 +58,8 @@ LOOK_BYTES: Final = 256 * 1024
 _KEEP_BYTES: Final = 1 << 20
 """A position is written after so many bytes where there was no message to be written with it."""
 _LOOK_EVERY_S: Final = 0.05
+_LOOK_FOR_NOBODY_S: Final = 0.5
+"""Where there is no subscription: each look costs what a request does, and one that is made now begins at the end."""
 _SWEEP_EVERY_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 30.0
 _YIELD_AFTER: Final = 32
@@ -202,7 +204,8 @@ class Outbox:
         wait_s = 0.0
         while not await self._stopped_within(wait_s):
             try:
-                wait_s = 0.0 if await self.look() else _LOOK_EVERY_S
+                more = await self.look()
+                wait_s = 0.0 if more else _LOOK_EVERY_S if self._deliveries.subscriptions else _LOOK_FOR_NOBODY_S
             except Exception as error:
                 wait_s = min(_LONGEST_WAIT_S, max(1.0, wait_s * 2))
                 _log.failed("outbox_not_looking", error, seconds=wait_s)
