@@ -28,7 +28,7 @@ __all__ = ["serve"]
 
 _CONNECTIONS_WAITING = 2048
 _GONE_S = 10
-_SWITCH_S = 0.0005
+_SWITCH_S = 0.0001
 
 
 async def serve(
