@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from service_simulator import versions_in
 
 from parakh.decisions.decisions import Decisions
 from parakh.decisions.engine import Engine
 from parakh.project.project import Project
 from parakh.service.answer_writer import AnswerWriter
-from parakh.service.state import batch_of_type, spans
+from parakh.service.state import batch_of_type, label_batch, read_label_lines, spans
 from parakh.simulation import simulate
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "card-payments"
@@ -115,7 +116,9 @@ class Both:
         assert self.quick.counts == self.slow.counts
         assert self.quick.admission.clock_us == self.slow.admission.clock_us
         assert (self.quick.full is None) == (self.slow.full is None)
-        for of in ("state", "ids", "strings"):
+        assert self.quick.labelling.given_up == self.slow.labelling.given_up
+        assert self.quick.labelling.applied == self.slow.labelling.applied
+        for of in ("state", "ids", "strings", "labelling"):
             slow, quick = (getattr(engine, of).arrays() for engine in (self.slow, self.quick))
             assert slow.keys() == quick.keys()
             for name in slow.keys() - {"control"}:  # which has addresses
@@ -174,3 +177,46 @@ def test_windows_that_outgrow_their_room(seed: int, tmp_path: Path, monkeypatch:
     assert str(both.quick.full) == str(both.slow.full)
     assert str(both.quick.full).startswith("the windows hold")
     both.agree()
+
+
+def test_between_labels_other_types_versions_and_trims(seed: int, rounds: int, tmp_path: Path) -> None:
+    """The express of an engine that does other things in between: it finds everything where it is by then."""
+    random = Random(seed)
+    versions = versions_in(tmp_path)[:2]  # which keep the windows of one another
+    for _ in range(max(1, rounds // 5)):
+        both = Both(versions[0])
+        engines = both.slow, both.quick
+        payment, login = (both.slow.plan.by_name[name].index for name in ("payment", "login"))
+        now, ids = 1_767_225_600, 0
+        for _ in range(400):
+            now += random.randint(0, 90)
+            done = random.random()
+            if done < 0.05:
+                version = random.choice(versions)
+                for engine in engines:
+                    engine.apply(version)
+                both.writer = AnswerWriter(both.slow.plan.types[payment].schema)
+            elif done < 0.08 and len(both.slow.ids) > 200:
+                gone = random.randint(0, 100)
+                for engine in engines:
+                    engine.forget_oldest(gone)
+            elif done < 0.2 and ids:
+                known = {"event_type": "payment", "event_id": f"p{random.randint(0, ids + 3)}", "known_at": now * 1_000}
+                line = json.dumps(known | {"label": "fraud", "value": random.random() < 0.7}).encode() + b"\n"
+                for engine in engines:
+                    engine.take(label_batch(read_label_lines(engine, line)), arrived_us=NOW_US)
+            else:
+                both.kind = login if done < 0.3 else payment
+                lines = []
+                for _ in range(random.choice((1, 1, 1, 3, 20))):
+                    ids += 1
+                    event = {"at": now * 1_000, "card": f"c{random.randint(0, 9)}"}
+                    if both.kind == login:
+                        event |= {"login_id": f"p{ids}"}
+                    else:
+                        shop = f"t{random.randint(0, 5)}"
+                        event |= {"payment_id": f"p{ids}", "amount": random.randint(1, 99), "terminal": shop}
+                    lines.append(json.dumps(event).encode())
+                both.take(lines)
+        assert both.straight > 100
+        both.agree()

@@ -231,10 +231,10 @@ class Engine:
         """Decide on a few events of one type, JSON objects one after another in `data`, the short way.
 
         The same decisions as by `take`; `scoring` is not asked for a forest that scores alone. None, and nothing has
-        changed, where they have to go that way: some are no new events or have something unusual about them, labels
-        wait for events, or there is no room for windows.
+        changed, where they have to go that way: some are no new events or have something unusual about them, a label
+        waits for one of them, or there is no room for windows.
         """
-        if self.full is not None or self.blindfolded or len(self.labelling) or len(lengths) > self.batch_size:
+        if self.full is not None or self.blindfolded or len(lengths) > self.batch_size:
             return None
         express = self._expresses.get(type_index)
         if express is None:
@@ -267,13 +267,17 @@ class Engine:
             clocks=admitted.clocks,
             first_clock=admitted.clock_before_us,
         )
+        self.give_up_labels()
+        return placed
+
+    def give_up_labels(self) -> None:
+        """Put labels aside that have waited for their events for too long."""
         if self.admission.clock_us is not None:
             self.labelling.give_up(self.admission.clock_us)
         if not self.keep_forsaken:
             for place in self.labelling.forsaken:
                 self.quarantine.add(Reason.UNKNOWN_EVENT, source="labels", line=place + 1, raw=b"")
             self.labelling.forsaken.clear()
-        return placed
 
     def _look_back(self, batch: LogBatch, admitted: Admitted, placed: Placed | None) -> None:
         """The windows, as long as there is room for them."""

@@ -156,10 +156,15 @@ class Express:
             stage = on.take_in(d, on.DECODING)
         if stage == on.DECODING:
             return None
-        if stage == on.ADMITTING:
+        if stage == on.ADMITTING or (
+            stage == on.LABELLING and engine.labelling.may_act(self._hashes(column.ID_LOW, count))
+        ):
             engine.ids.take_back(w[on.ACCEPTED])
             return None
         engine.admission.all_taken(count, w[on.LATE], int(self._arrays[on.CLOCKS][count - 1]))
+        if stage == on.LABELLING:
+            engine.give_up_labels()
+            stage = on.take_in(d, on.INGESTING)
         while stage != on.TAKEN:
             self._help(stage, count)
             stage = on.take_in(d, stage + 1)
@@ -238,6 +243,7 @@ class Express:
             self._put(on.IDS, rows, on.IDS_SIZE, on.ID_WIDTH)
             self._put(on.ID_TABLE, table, on.ID_TABLE_SIZE)
         d[on.KNOWN], d[on.CLOCK] = known, engine.admission.clock_or_before_all
+        d[on.WAITING] = len(engine.labelling)
         pool, (held, offsets) = self._pool, self._bound
         if engine.strings.moves != self._moves or pool.data is not held or pool.offsets is not offsets:
             self._bind()
@@ -273,13 +279,10 @@ class Express:
 
     def _explain(self, count: int, inputs: NDArray[np.float64] | None) -> None:
         """The holdout, and the reasons of what is not allowed: there is some."""
-        plan, arrays = self.plan, self._arrays
+        plan = self.plan
         judgement = self._judgement(count)
         if plan.holdout is not None:
-            high, low = (
-                arrays[on.DECODED][number * count : (number + 1) * count].view(np.uint64)
-                for number in (column.ID_HIGH, column.ID_LOW)
-            )
+            high, low = (self._hashes(number, count) for number in (column.ID_HIGH, column.ID_LOW))
             slot = plan.holdout.amount_slot
             amounts = None if slot is None else self._engine.words[slot, :count]
             plan.holdout.let_through(judgement, self._engine.flags[:count], (high, low), amounts)
@@ -289,6 +292,9 @@ class Express:
                 self._explained = record.explained(found)
                 self._put(on.PLACES, self._explained[0], on.EXPLAINED, on.EXPLAINED_WIDTH)
                 self._put(on.VALUES, self._explained[1])
+
+    def _hashes(self, number: int, count: int) -> NDArray[np.uint64]:
+        return self._arrays[on.DECODED][number * count : (number + 1) * count].view(np.uint64)
 
     def _judgement(self, count: int) -> Judgement:
         arrays, width = self._arrays, self._words[on.SET_WORDS]

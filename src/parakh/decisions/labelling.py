@@ -152,6 +152,14 @@ class Labelling:
         self.applied += int(places.size)
         return Placed(joined.take(sort), np.concatenate(held)[sort].astype(np.int64), places[sort])
 
+    def may_act(self, low: NDArray[np.uint64]) -> bool:
+        """Whether one that waits may be about new events, of whose hashes these are the lower halves, or begins to wait
+        with them. Else placing the labels of a batch that has none changes nothing.
+        """
+        return any(
+            bool((piece.since == _NOT_YET).any() or np.isin(piece.labels.id_lo, low).any()) for piece in self._pieces
+        )
+
     def give_up(self, clock_us: int) -> None:
         """Drop the labels that waited too long by now."""
         if clock_us == self._swept_us:

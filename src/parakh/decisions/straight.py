@@ -66,7 +66,7 @@ _frame_at, _hash_frame_at, _float_frame_at = (array_at(kind, 2) for kind in (nb.
     NAMES, NAMES_SIZE, SEEN, SEEN_SIZE, STACK, STACK_SIZE,
     TEXTS, TEXTS_SIZE, TEXT_ENDS, TEXT_ENDS_SIZE, TEXT_HASHES, TEXT_HASHES_SIZE, TEXT_TABLE, TEXT_TABLE_SIZE,
     TEXT_COUNT, TEXTS_AN_EVENT,
-    IDS, IDS_SIZE, ID_WIDTH, ID_TABLE, ID_TABLE_SIZE, KNOWN, CLOCK, LATENESS, ACCEPTED, LATE,
+    IDS, IDS_SIZE, ID_WIDTH, ID_TABLE, ID_TABLE_SIZE, KNOWN, CLOCK, LATENESS, ACCEPTED, LATE, WAITING,
     ARRIVED, AT_SUMS, FOREST, FOREST_SIZE, TREES, DIVISOR, LINK, STEEPNESS,
     INPUT_SLOTS, INPUT_UNITS, INPUT_COUNT, INPUTS,
     INGEST, SIGNALS, RULES, UNANSWERED, CONTROL, CONTROL_SIZE, WINDOWS, WINDOWS_SIZE, NOTHING, NEED,
@@ -77,9 +77,9 @@ _frame_at, _hash_frame_at, _float_frame_at = (array_at(kind, 2) for kind in (nb.
     FEATURE_SLOTS, FEATURE_IS_TEXT, FEATURE_COUNT, SHADOW_SLOTS, SHADOW_COUNT,
     PLACES, VALUES, EXPLAINED, EXPLAINED_WIDTH,
     SIZE,
-) = range(128)  # fmt: skip
+) = range(129)  # fmt: skip
 
-MAKING_ROOM, DECODING, ADMITTING, INGESTING, MARKING, LOOKING_BACK, SIGNALLING, TAKEN = range(8)
+MAKING_ROOM, DECODING, ADMITTING, LABELLING, INGESTING, MARKING, LOOKING_BACK, SIGNALLING, TAKEN = range(9)
 """The stages up to the models: where `take_in` stopped, or goes on."""
 SCORING, RULING, JUDGING, WRITING, WRITTEN = range(5)
 """The stages from a forest's scores on (other models score before): where `decide` stopped - a text is to be learned,
@@ -123,6 +123,8 @@ def take_in(d: Any, stage: Any) -> Any:
         d[ACCEPTED], d[LATE] = accepted, late
         if accepted != n:
             return ADMITTING
+        if d[WAITING] != 0:
+            return LABELLING
     if stage <= INGESTING and d[INGEST] != 0 and _program(d, d[INGEST]) != 0:
         return INGESTING
     if stage <= MARKING:
