@@ -183,6 +183,7 @@ def test_a_mistake_while_deciding_is_told_and_ends_the_process() -> None:
 
     class Log:
         durable = 0
+        own_s = 0.0
 
     class Broken:
         log = Log()

@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -90,9 +90,14 @@ def versions_in(folder: Path) -> list[Project]:
 
 
 class MemoryLog:
-    """A log without a disk: what was appended after `durable` is gone at a crash. Read as `LogReader` is, too."""
+    """A log without a disk: what was appended after `durable` is gone at a crash. Read as `LogReader` is, too.
 
-    def __init__(self) -> None:
+    As the log does, `append` itself writes what nothing waits before, where `is_own` says so.
+    """
+
+    def __init__(self, is_own: Callable[[], bool] = lambda: False) -> None:
+        self._is_own = is_own
+        self.own_s = 0.0
         self.entries: list[Entry] = []
         self.first = 0
         self.end = 0
@@ -109,6 +114,9 @@ class MemoryLog:
         if entry is None:  # it stands at its own position
             entry = Entry(self.end, self.end + len(data), kind, arrived_us, self.durable, memoryview(payload))
         self.entries.append(entry)
+        if self.durable == self.end and self._is_own():
+            self.durable = entry.next
+            self.own_s += 1e-4
         self.end = entry.next
         return self.end
 
@@ -152,7 +160,7 @@ class Simulation:
     folder: Path
     projects: list[Project]
     random: Random
-    log: MemoryLog = field(default_factory=MemoryLog)
+    log: MemoryLog = field(init=False)
     now_us: int = _BEGAN_US
     told: dict[tuple[str, str], tuple[int, bytes, bytes]] = field(default_factory=dict)  # position, body, answer
     waiting: list[_Asked] = field(default_factory=list)
@@ -163,6 +171,9 @@ class Simulation:
     building_version: LiveProject | None = None
     probes: int = 0
     wrong: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.log = MemoryLog(lambda: self.random.random() < 0.3)
 
     # -- a run --------------------------------------------------------------------------------------------------------
 

@@ -109,6 +109,85 @@ def test_what_waits_is_synced_together(tmp_path: Path) -> None:
         assert syncs == log.commits == 2
 
 
+def test_a_short_entry_for_which_nothing_waits_is_written_by_the_thread_that_appends(tmp_path: Path) -> None:
+    gate, writers = threading.Event(), list[str]()
+
+    class Noting(Disk):
+        def write_through(self, file: int, data: bytes, offset: int) -> None:
+            writers.append(threading.current_thread().name)
+            if writers[-1] == "log writer":
+                gate.wait(5)
+            super().write_through(file, data, offset)
+
+    with opened(tmp_path, disk=Noting(), own_bytes=500) as log:
+        assert log.append(1, b"short", arrived_us=0) == log.durable
+        assert log.own_s > 0
+        long = log.append(1, b"l" * 1_000, arrived_us=0)
+        behind = log.append(1, b"behind", arrived_us=0)
+        assert log.durable < long < behind, "it is not written before what stands before it"
+        gate.set()
+        log.wait(behind)
+        assert log.append(1, b"again", arrived_us=0) == log.durable
+        assert writers[0] == writers[-1] == threading.current_thread().name
+        assert set(writers[1:-1]) == {"log writer"}
+        assert [bytes(entry.payload) for entry in log.read(0)] == [b"short", b"l" * 1_000, b"behind", b"again"]
+        assert log.commits == len(writers)
+        # Over the ends of segments, which are the writer's.
+        for number in range(2_000):
+            log.append(1, b"%06d" % number * 20, arrived_us=0)
+        log.wait(log.end)
+        assert len(log.segments()) > 2
+        assert [bytes(entry.payload[:6]) for entry in log.follow(0)][4:] == [b"%06d" % n for n in range(2_000)]
+    with opened(tmp_path) as log:
+        assert len(contents(log)) == 2_004
+
+
+def test_a_disk_that_is_slow_is_left_to_the_writer(tmp_path: Path) -> None:
+    writers, slow_s = list[str](), 0.0
+
+    class Slow(Disk):
+        def write_through(self, file: int, data: bytes, offset: int) -> None:
+            writers.append(threading.current_thread().name)
+            time.sleep(slow_s)
+            super().write_through(file, data, offset)
+
+    mine = threading.current_thread().name
+    with opened(tmp_path, disk=Slow(), own_bytes=500) as log:
+        slow_s = 0.1
+        for _ in range(3):
+            log.wait(log.append(1, b"x", arrived_us=0))
+        assert writers == [mine, "log writer", "log writer"]
+        slow_s = 0.0
+        while writers[-1] != mine and len(writers) < 1_000:
+            log.wait(log.append(1, b"x", arrived_us=0))
+        assert len(writers) > 20, "one fast write does not make a fast disk"
+        assert writers[-1] == mine
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_a_write_of_its_own_that_fails_is_as_final_as_the_writers(tmp_path: Path, code: int) -> None:
+    disk = Failing(code, after=1)
+    failures: list[BaseException] = []
+    log = opened(tmp_path, disk=disk, own_bytes=500, on_failure=failures.append)
+    log.append(1, b"kept", arrived_us=0)
+    if code == errno.ENOSPC:
+        end = log.append(1, b"waits", arrived_us=0)
+        assert log.durable < end, "the writer waits for room"
+        disk.failing = False
+        log.wait(end)
+    else:
+        with pytest.raises(LogFailed):
+            log.append(1, b"lost", arrived_us=0)
+        disk.failing = False
+        with pytest.raises(LogFailed):
+            log.append(1, b"more", arrived_us=0)
+        assert isinstance(failures[0], OSError)
+    log.close()
+    with opened(tmp_path) as log:
+        # What was written and never told is found all the same.
+        assert contents(log) == [b"kept", b"waits" if code == errno.ENOSPC else b"lost"]
+
+
 def torn(folder: Path, keep: int) -> tuple[Path, int, bytes, list[int]]:
     """A log that ends in one large group that was written and never acknowledged, as a power cut leaves it."""
     payloads = filled(folder, keep)

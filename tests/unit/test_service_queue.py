@@ -15,11 +15,19 @@ _TOLD = Answer(200, b"{}")
 
 
 class Disk:
-    """A log that is durable when the test says so."""
+    """A log that is durable when the test says so, or by itself at once."""
 
     def __init__(self) -> None:
         self.end = 0
         self.durable = 0
+        self.writes_itself = False
+        self.own_s = 0.0
+
+    def append(self) -> None:
+        if self.writes_itself and self.durable == self.end:
+            self.durable += 1
+            self.own_s += 0.25
+        self.end += 1
 
 
 class Desk:
@@ -31,7 +39,7 @@ class Desk:
 
     def take(self, items: Sequence[Item], arrived_us: int) -> None:
         self.taken.append(len(items))
-        self.log.end += 1
+        self.log.append()
         for item in items:
             item.answer, item.position = _TOLD, self.log.end
 
@@ -136,6 +144,35 @@ def test_pieces_are_small_beside_single_events() -> None:
         assert small * 4 < large
         queue._last_single -= 2
         assert queue.piece == large
+
+    run(test)
+
+
+def test_what_the_log_wrote_on_the_way_is_told_at_once() -> None:
+    async def test(queue: DeskQueue, desk: Desk) -> None:
+        committed: list[tuple[int, float]] = []
+        queue.committed = lambda events, seconds: committed.append((events, seconds))
+        took: list[float] = []
+        queue.observe = lambda items, taken, waits, took_s: took.append(took_s)
+        desk.log.writes_itself = True
+        told = [queue.put(item()) for _ in range(3)]
+        await turns()
+        assert all(one.done() for one in told)
+        assert committed == [(3, 0.25)]
+        assert took[0] < 0, "the time that the log took is not the decision's"
+        desk.log.writes_itself = False
+        later = queue.put_piece([item()] * 5)
+        await turns()
+        desk.log.writes_itself = True
+        last = queue.put(item())
+        await turns()
+        assert desk.taken == [3, 5, 1]
+        assert not later.done()
+        assert not last.done(), "what comes behind an entry that the writer has waits for it too"
+        synced(queue, desk)
+        assert later.done()
+        assert last.done()
+        assert [events for events, _ in committed] == [3, 6]
 
     run(test)
 

@@ -1,8 +1,8 @@
 """The desk: the one place where events, labels and versions enter the log of a live service, in the order they act.
 
 `Desk.take` decides on a micro-batch with the engine, puts it into the log and says what each caller is to be told, and
-from which position of the log on: nothing is told before the log is durable up to there. Nothing here waits or asks the
-clock, so that a simulation drives the same code as the server.
+from which position of the log on: nothing is told before the log is durable up to there. Nothing here asks the clock or
+waits for anything but the log, so that a simulation drives the same code as the server.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class Log(Protocol):
     def end(self) -> int: ...
     @property
     def durable(self) -> int: ...
+    @property
+    def own_s(self) -> float: ...
     def append(self, kind: int, payload: bytes, *, arrived_us: int) -> int: ...
     def read(self, position: int, limit_bytes: int = ...) -> list[Entry]: ...
 

@@ -1,4 +1,5 @@
-"""The queue before the desk: what waits is decided on together, and told when the log is durable.
+"""The queue before the desk: what waits is decided on together, and told when the log is durable - at once, where the
+log was written on the way.
 
 Everything here runs on the event loop. Single events, up to 64 at once, take turns with pieces of batches, so that a
 request beside a large batch waits for a few milliseconds at most.
@@ -198,8 +199,9 @@ class DeskQueue:
             for waiting in group:
                 _refuse(waiting)
             return
+        log = self.desk.log
         items = [item for waiting in group for item in waiting.items]
-        begun = time.perf_counter()
+        begun, own_s, was_durable = time.perf_counter(), log.own_s, log.durable
         waited = begun - group[0].since
         if self.begin is not None:
             self.begin(waited)
@@ -219,16 +221,19 @@ class DeskQueue:
                 self.mistakes.decided(run)
                 waits = [waited] * len(run)
             if self.observe is not None:
-                self.observe(run, taken, waits, time.perf_counter() - begun)
-        durable, decided = self.desk.log.durable, time.perf_counter()
+                self.observe(run, taken, waits, time.perf_counter() - begun - (log.own_s - own_s))
+        durable, decided, events = log.durable, time.perf_counter(), 0
         for waiting in group:
             waiting.decided = decided
             position = max(item.position for item in waiting.items)
             if position <= durable:
+                events += len(waiting.items) if position > was_durable else 0
                 self._tell(waiting)
             else:
                 self._undurable.append((position, waiting))
                 self._singles_under_way += waiting.is_single
+        if log.own_s > own_s and self.committed is not None:
+            self.committed(events, log.own_s - own_s)
 
     def _fail(self, group: Sequence[_Waiting], run: Sequence[Item], error: Exception) -> None:
         """Deciding on some events failed by a mistake of ours: nothing more is decided on this engine."""

@@ -52,6 +52,8 @@ _LOG_FAILED = 74  # EX_IOERR
 _MISTAKEN = 70  # EX_SOFTWARE
 _TO_SAY_SO_S = 0.2
 _VERIFIED_WHOLE = 8 << 30
+_OWN_BYTES = 64 << 10
+"""What the event loop writes to the log itself: some sixty single events, not a large piece of a batch."""
 _log = get_log("startup")
 
 
@@ -94,6 +96,7 @@ async def open_service(
             data / "log",
             segment_bytes=settings.log.segment_bytes,
             verify_from=_verify_from(data),
+            own_bytes=_OWN_BYTES,
             on_failure=lambda error: loop.call_soon_threadsafe(_stop_for_good, parts),
         )
         try:

@@ -2,8 +2,8 @@
 
 A metric object of prometheus_client costs 1 to 2 us for each observation, which is more than a request may spend here.
 So the hot path calls once a micro-batch, or once a request with nothing but two numbers; `exposition` reads what was
-counted. One series has one writer: stages `commit` and the log's counts are the writer thread's, the rest is the event
-loop's, and what several threads may count (webhooks, refusals) is behind a lock.
+counted. One series has one writer, the event loop, and what several threads may count (webhooks, refusals) is behind a
+lock.
 
 Labels are bounded: event types, rules, models and enrichments are those of the project, routes, statuses and reasons
 those named here. Anything else is counted as `other`.

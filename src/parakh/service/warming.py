@@ -32,6 +32,7 @@ class Forgetting:
 
     end: int = 0
     durable: int = 0
+    own_s: float = 0.0
     last: bytes = b""
 
     def append(self, kind: int, payload: bytes, *, arrived_us: int) -> int:

@@ -1,8 +1,9 @@
 """The embedded log: entries in one order, on disk before anybody is told, many of them in one sync.
 
 One thread appends; a writer thread takes all that waits, writes it with one call, syncs once and says up to where the
-log is durable. A disk that is full is waited for, with what waits kept; any other failure of a write or a sync is
-final, since a second sync may succeed without the data.
+log is durable. A short entry for which nothing waits may be written by the thread that appends it: to wake another up
+and to be told by it costs more than a fast disk's sync. A disk that is full is waited for, with what waits kept; any
+other failure of a write or a sync is final, since a second sync may succeed without the data.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ __all__ = ["SEGMENT_BYTES", "EmbeddedLog", "LogFailed"]
 SEGMENT_BYTES = 64 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _AGAIN_S = 0.5
+_SLOW_S = 0.002
+_OF_LATE = 16
+"""Where a write has usually taken longer, over about so many of late, the writer has them all."""
 _logger = logging.getLogger("parakh.log")
 
 
@@ -53,7 +57,8 @@ class EmbeddedLog:
 
     `verify_from` is the position from which all entries are checked when the log is opened (the segment's that has it,
     and those after it); what lies before is checked when it is read. Raises DamagedLog where what was acknowledged is
-    damaged or missing. `on_failure` is called in the writer thread with what went wrong for good.
+    damaged or missing. Entries of at most `own_bytes` are written by `append` itself where it can be. `on_failure` is
+    called with what went wrong for good, in the thread that wrote.
 
     >>> import tempfile
     >>> with EmbeddedLog(Path(tempfile.mkdtemp()), segment_bytes=1 << 16) as log:
@@ -69,6 +74,7 @@ class EmbeddedLog:
         *,
         segment_bytes: int = SEGMENT_BYTES,
         verify_from: int = 0,
+        own_bytes: int = 0,
         disk: Disk | None = None,
         on_failure: Callable[[BaseException], object] | None = None,
     ) -> None:
@@ -77,6 +83,10 @@ class EmbeddedLog:
         self.failed: BaseException | None = None
         self.torn: int | None = None
         self.commits = 0
+        self.own_s = 0.0
+        """Seconds that `append` has written itself, all together."""
+        self._own_bytes = own_bytes
+        self._usually_s = 0.0
         self._segment_bytes = segment_bytes
         self._disk = disk or Disk()
         self._on_failure = on_failure
@@ -103,17 +113,41 @@ class EmbeddedLog:
     def append(self, kind: int, payload: bytes, *, arrived_us: int) -> int:
         """Put an entry at the end; answers the position after it, up to which `durable` must come before it counts.
 
-        Raises LogFailed where the log is no longer written.
+        One that `append` wrote itself is durable when it returns. Raises LogFailed where the log is no longer written.
         """
         if self.failed is not None:
             raise LogFailed(f"the log cannot be written: {self.failed}") from self.failed
-        data = frame(kind, payload, position=self.end, durable=self.durable, arrived_us=arrived_us)
+        position = self.end
+        data = frame(kind, payload, position=position, durable=self.durable, arrived_us=arrived_us)
         self.end += len(data)
-        self._waiting.put((data, self.end))
+        if len(data) > self._own_bytes or not self._written_here(data, position):
+            self._waiting.put((data, self.end))
         return self.end
 
+    def _written_here(self, data: bytes, position: int) -> bool:
+        """Write an entry in the thread that appends; False where that is left to the writer.
+
+        Where all before it is durable, the writer has nothing in its hands, and waits.
+        """
+        start = self._reader.starts[-1]
+        has_room = position + len(data) <= start + self._room - HEADER
+        if self.durable != position or not has_room or self._usually_s > _SLOW_S:
+            return False
+        began = time.perf_counter()
+        reach("log.before_write")
+        try:
+            self._put(data, HEADER + position - start)
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in _FULL:
+                return False
+            self._fail(error)
+            raise LogFailed(f"the log cannot be written: {error}") from error
+        self._committed(position + len(data))
+        self.own_s += time.perf_counter() - began
+        return True
+
     def on_durable(self, callback: Callable[[int], object]) -> None:
-        """Have `callback(position)` called, in the writer thread, each time more of the log is on disk."""
+        """Have `callback(position)` called, in the writer thread, each time it has put more of the log on disk."""
         self._callbacks.append(callback)
 
     def wait(self, position: int) -> None:
@@ -251,11 +285,14 @@ class EmbeddedLog:
             while (group := self._next_group()) is not None:
                 self._commit(group)
         except BaseException as error:
-            self.failed = error
-            self._tell()
-            _logger.error("the log cannot be written", extra={"error": type(error).__name__})
-            if self._on_failure is not None:
-                self._on_failure(error)
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self.failed = error
+        self._tell()
+        _logger.error("the log cannot be written", extra={"error": type(error).__name__})
+        if self._on_failure is not None:
+            self._on_failure(error)
 
     def _next_group(self) -> list[tuple[bytes, int]] | None:
         """All that waits, at least one; None where the log is closed."""
@@ -289,16 +326,22 @@ class EmbeddedLog:
             self._until_there_is_room(partial(self._put, data, HEADER + position - start))
             durable = group[fit - 1][1]
             group = group[fit:]
-            self.commits += 1
-            self._mark.set(durable)
-            self._reader.durable = durable
-            self._tell()
+            self._committed(durable)
             for callback in self._callbacks:
                 callback(durable)
-            self._prepare(durable)
+
+    def _committed(self, durable: int) -> None:
+        """The log is on disk up to here: the last thing that is done with the file before the other thread may."""
+        self.commits += 1
+        self._mark.set(durable)
+        self._prepare(durable)
+        self._reader.durable = durable
+        self._tell()
 
     def _put(self, data: bytes, offset: int) -> None:
+        began = time.perf_counter()
         self._disk.write_through(self._file, data, offset)
+        self._usually_s += (time.perf_counter() - began - self._usually_s) / _OF_LATE
         reach("log.written")
 
     def _until_there_is_room(self, write: Callable[[], object]) -> None:
