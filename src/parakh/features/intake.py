@@ -15,7 +15,7 @@ from parakh.features.index import index_records
 from parakh.features.measures import put_value
 from parakh.features.memory import get, load, number, part, put, store, word
 from parakh.features.repeats import hash_is_full, is_first, is_last, link, stretch_links, unlink
-from parakh.features.rings import order_key, shift_places, upper
+from parakh.features.rings import move_up, order_key, shift_places, upper
 from parakh.features.slots import slot_of
 from parakh.features.tables import (
     AMOUNT,
@@ -133,11 +133,7 @@ def take_event(
         if get(h, LINK_COUNT) != 0:
             stretch_links(c, p, h, s, place)
         shift_places(p, h, s, place)
-    for i in range(tail, place - 1, -1):
-        a = base + 8 * (i & mask) * stride
-        b = base + 8 * ((i + 1) & mask) * stride
-        for k in range(stride):
-            put(b, k, get(a, k))
+    move_up(base, mask, stride, place, tail)
     tail += 1
     put(s, SLOT_TAIL, tail)
     put(hc, HISTORY_RECORDS, get(hc, HISTORY_RECORDS) + 1)

@@ -77,18 +77,25 @@ def put_value(m: Any, s: Any, base: Any, mask: Any, stride: Any, place: Any, tai
         square_low -= lost_low
         largest = s + 8 * get(m, MEASURE_LARGEST)
         store(largest, max(load(largest), -gained if gained < 0 else gained))
-    for i in range(place + 1, tail + 1):
+    i = place + 1
+    while i <= tail:  # in stretches that do not go over the end of the ring
+        stretch = min(tail - i, mask - (i & mask)) + 1
         a = base + 8 * ((i & mask) * stride + at)
-        total = load(a) + low
-        store(a, total)
-        both = load(a + 8)
-        carried = (both >> 32) + high + (1 if below(total, low) else 0)
-        store(a + 8, (carried << 32) | ((both + more) & LOW32))
+        for _ in range(stretch):
+            total = load(a) + low
+            store(a, total)
+            both = load(a + 8)
+            carried = (both >> 32) + high + (1 if below(total, low) else 0)
+            store(a + 8, (carried << 32) | ((both + more) & LOW32))
+            a += 8 * stride
         if squares >= 0:
             a = base + 8 * ((i & mask) * stride + squares)
-            total = load(a) + square_low
-            store(a, total)
-            store(a + 8, load(a + 8) + square_high + (1 if below(total, square_low) else 0))
+            for _ in range(stretch):
+                total = load(a) + square_low
+                store(a, total)
+                store(a + 8, load(a + 8) + square_high + (1 if below(total, square_low) else 0))
+                a += 8 * stride
+        i += stretch
 
 
 @part

@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "load",
     "load8",
     "load32",
+    "move_words",
     "number",
     "part",
     "prefetch",
@@ -32,6 +34,7 @@ __all__ = [
     "word",
 ]
 
+_tools: Any = cgutils  # Numba has no types for what makes its code
 _compile: Any = njit  # its stub does not know the options that begin with `_` and `no_`
 _OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 kernel: Any = _compile(cache=True, **_OPTIONS)
@@ -110,6 +113,20 @@ get: Any = intrinsic(_get)
 """`get(address, index)`: a word of the record there."""
 put: Any = intrinsic(_put)
 """`put(address, index, word)`."""
+
+
+def _move(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word_type = ir.IntType(64).as_pointer()
+        to, of = (builder.inttoptr(address, word_type) for address in args[:2])
+        _tools.raw_memmove(builder, to, of, args[2], 8, align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+move_words: Any = intrinsic(_move)
+"""`move_words(target, source, count)`: so many words, which may overlap, from one address to another."""
 
 
 def _number(typingctx: Any, bits: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from parakh.features.memory import get, load, part, put, store
+from parakh.features.memory import get, load, move_words, part, put, store
 from parakh.features.tables import (
     ARENA,
     DELAY_COUNT,
@@ -51,6 +51,7 @@ __all__ = [
     "grow_ring",
     "key_value",
     "low_end",
+    "move_up",
     "new_slot",
     "order_key",
     "ring_words",
@@ -210,6 +211,20 @@ def upper(base: Any, mask: Any, stride: Any, head: Any, tail: Any, hint: Any, ti
         else:
             high = middle
     return low
+
+
+@part
+def move_up(base: Any, mask: Any, stride: Any, place: Any, tail: Any) -> Any:
+    """Moves the records [place, tail] up by one, the room for which is there: at most two stretches of memory."""
+    first, last = place & mask, tail & mask
+    if last < first or last == mask:  # they reach, or go over, the end of the ring
+        if last < first:
+            move_words(base + 8 * stride, base, (last + 1) * stride)
+            last = mask
+        move_words(base, base + 8 * mask * stride, stride)
+        last -= 1
+    start = base + 8 * first * stride
+    move_words(start + 8 * stride, start, (last - first + 1) * stride)
 
 
 @part
