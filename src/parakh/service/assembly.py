@@ -237,7 +237,10 @@ class Service:
         plain = self.live.storing.plain_lines(event_type, lines)
         stored = [self._treated(event_type, line) if body is None else body for line, body in zip(lines, plain)]
         items = [Item(index, body, decide, features) for body in stored if isinstance(body, bytes)]
-        answers = iter(await self.queue.put_piece(items) if items else ())
+        told = await self.queue.put_piece(items) if items else []
+        if len(told) == len(stored):
+            return told
+        answers = iter(told)
         return [body if isinstance(body, Problem) else next(answers) for body in stored]
 
     # -- events and labels --------------------------------------------------------------------------------------------
@@ -417,11 +420,12 @@ class Service:
 
 def _lines_out(told: Sequence[Told], before: int) -> bytes:
     """The answers of a piece as lines; a refused one says which line of the batch it was."""
-    bodies = [
-        item.body if isinstance(item, Answer) else item.body.rstrip(b"}") + b',"line":%d}' % (before + at)
-        for at, item in enumerate(told, 1)
-    ]
-    return b"\n".join([*bodies, b""])
+    bodies = [item.body for item in told]
+    for at, item in enumerate(told):
+        if isinstance(item, Problem):
+            bodies[at] = item.body.rstrip(b"}") + b',"line":%d}' % (before + at + 1)
+    bodies.append(b"")
+    return b"\n".join(bodies)
 
 
 def _lines_of(body: bytes) -> list[bytes]:

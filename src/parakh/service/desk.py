@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from operator import sub
 from typing import Any, Protocol
 
 import msgspec
@@ -59,6 +59,8 @@ __all__ = ["Desk", "Item", "RefusedLabel", "Taken"]
 
 _STORED_BYTES = 4096
 _ALL_NEW = bytes((NEW,))
+_PLAIN = (True, False)
+"""What is asked of most events: to decide, without the features."""
 
 
 class Log(Protocol):
@@ -156,7 +158,7 @@ class Desk:
         engine = self.engine
         bodies = [item.body for item in items]
         kind = items[0].type_index
-        if len(items) == 1 or all(item.type_index == kind for item in items):
+        if len(items) == 1 or {item.type_index for item in items} == {kind}:
             data = bodies[0] if len(items) == 1 else b"".join(bodies)
             lengths = list(map(len, bodies))
             straight = engine.take_straight(kind, data, lengths, arrived_us=arrived_us, scoring=self.guard)
@@ -197,18 +199,20 @@ class Desk:
         writer = self.writers[schema.project, schema.event_type]
         told = writer.write_straight(straight)
         records, outcomes = straight.records, straight.judged.outcome
-        sizes = [end - start for start, end in pairwise(straight.ends)]
-        for row, (item, answer) in enumerate(zip(items, told)):
-            if not item.decide:
-                item.event_id = express.id_text(row, count)
-                answer = accepted_answer(schema.event_type, item.event_id)
-            elif item.features:
-                answer = decided_answer(straight.record(row), writer.shape, features=True)
-            item.answer = Answer(200, answer)
-        if not all(item.decide for item in items):
+        sizes = list(map(sub, straight.ends[1:], straight.ends))
+        asked = [(item.decide, item.features) for item in items]
+        if asked.count(_PLAIN) < count:
+            for row, item in enumerate(items):
+                if not item.decide:
+                    item.event_id = express.id_text(row, count)
+                    told[row] = accepted_answer(schema.event_type, item.event_id)
+                elif item.features:
+                    told[row] = decided_answer(straight.record(row), writer.shape, features=True)
             records = b"".join(straight.record(row) for row, item in enumerate(items) if item.decide)
             sizes = [size if item.decide else 0 for size, item in zip(sizes, items)]
             outcomes = bytes(outcome if item.decide else UNDECIDED & 255 for outcome, item in zip(outcomes, items))
+        for item, answer in zip(items, told):
+            item.answer = Answer(200, answer)
         payload = encode_events(
             schema.project,
             self.engine.plan.names,

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 
 from parakh.service.answers import Answer
 from parakh.service.desk import Desk, Item, Taken
@@ -27,6 +28,7 @@ __all__ = ["DeskQueue"]
 _AT_ONCE = 64
 _SMALL_PIECE, _LARGE_PIECE = 48, 256
 _BESIDE_S = 1.0
+_POSITION = attrgetter("position")
 _HOLD = 2
 """So many single events on their way to the disk are enough to let others wait and gather."""
 
@@ -200,7 +202,7 @@ class DeskQueue:
                 _refuse(waiting)
             return
         log = self.desk.log
-        items = [item for waiting in group for item in waiting.items]
+        items = group[0].items if len(group) == 1 else [item for waiting in group for item in waiting.items]
         begun, own_s, was_durable = time.perf_counter(), log.own_s, log.durable
         waited = begun - group[0].since
         if self.begin is not None:
@@ -225,7 +227,7 @@ class DeskQueue:
         durable, decided, events = log.durable, time.perf_counter(), 0
         for waiting in group:
             waiting.decided = decided
-            position = max(item.position for item in waiting.items)
+            position = max(map(_POSITION, waiting.items))
             if position <= durable:
                 events += len(waiting.items) if position > was_durable else 0
                 self._tell(waiting)
@@ -247,13 +249,7 @@ class DeskQueue:
 
     def _tell(self, waiting: _Waiting) -> None:
         reach("desk.before_answer")
-        waiting.tell([self._told(item) for item in waiting.items])
-
-    def _told(self, item: Item) -> Told:
-        if item.stored is not None:
-            return self.desk.stored_answer(item)
-        assert item.answer is not None, "the desk says what becomes of every item"
-        return item.answer
+        waiting.tell([item.answer or self.desk.stored_answer(item) for item in waiting.items])
 
 
 def _refuse(waiting: _Waiting) -> None:
