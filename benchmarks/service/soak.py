@@ -116,7 +116,9 @@ class Soak:
     ) -> None:
         """At the end of an hour: a snapshot, what is too old goes, and a look at what there is."""
         log.wait(log.end)
-        snapshots.write(self.folder / "snapshots", desk.engine, desk.entries, position=log.end, versions=(), pause_s=0)
+        snapshots.write(
+            self.folder / "snapshots", desk.engine, desk.entries, position=log.end, versions=(), beside=False
+        )
         snapshots.prune(self.folder / "snapshots")
         before = self.samples[-1] if self.samples else None
         while kept[0][0] < 60 * (hour - KEPT_H):

@@ -366,7 +366,7 @@ class Simulation:
         assert found is not None
         parent = self.folder / "snapshots"
         snapshots.write(
-            parent, found.engine, found.entries, position=found.position, versions=found.versions, pause_s=0.0
+            parent, found.engine, found.entries, position=found.position, versions=found.versions, beside=False
         )
         snapshots.prune(parent)
 

@@ -372,6 +372,42 @@ def test_old_segments_are_let_go(tmp_path: Path) -> None:
             log.read(0)
     with opened(tmp_path) as log:
         assert log.first == third
+    assert not list(tmp_path.glob("*.old")), "what is let go is removed"
+
+
+def test_a_segment_that_was_let_go_and_not_removed_is_removed_by_the_next_start(tmp_path: Path) -> None:
+    class Stuck(Disk):
+        def remove(self, path: Path) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    filled(tmp_path, 1_000)
+    with opened(tmp_path, disk=Stuck()) as log:
+        second = int(log.segments()[1].name.removesuffix(".log"))
+        log.trim(second)
+        left = len(contents(log))
+    assert [path.stem for path in tmp_path.glob("*.old")] == [f"{0:020d}"]
+    with opened(tmp_path) as log:
+        assert log.first == second
+        assert len(contents(log)) == left
+    assert not list(tmp_path.glob("*.old"))
+
+
+def test_a_large_file_is_removed_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuts: list[int] = []
+    cut = os.ftruncate
+
+    def noted(file: int, size: int) -> None:
+        cuts.append(size)
+        cut(file, size)
+
+    monkeypatch.setattr(os, "ftruncate", noted)
+    for size in (0, 100, 4 << 20, (9 << 20) + 1):
+        cuts.clear()
+        path = tmp_path / "large"
+        path.write_bytes(bytes(size))
+        Disk().remove(path)
+        assert not path.exists()
+        assert all(before - after <= 4 << 20 for before, after in pairwise([size, *cuts, 0]))
 
 
 def test_a_reader_beside_the_writer_stops_where_it_was_told(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from parakh.features.state import FeatureState
 __all__ = ["Counts", "Decision", "Decisions", "Engine", "Scoring"]
 
 _NO_CONTRIBUTIONS = np.zeros((0, 1))
+_TEXT_BYTES = 64
 _SWEEP_AFTER = 512
 _SWEPT_SHARE = 8
 """After so many events the sweep looks at one key for so many of them: idle keys go, and nobody waits."""
@@ -185,6 +186,14 @@ class Engine:
     def nbytes(self) -> int:
         """Bytes of state: windows, keys, strings and ids."""
         return self.state.nbytes + self.strings.nbytes + self.ids.nbytes
+
+    def make_room(self) -> None:
+        """Room for what comes first: arrays that were restored are full, and those who ask first are not to wait while
+        they grow.
+        """
+        texts = self.batch_size * max((plan.decoder.interned for plan in self.plan.types), default=0)
+        self.strings.reserve(texts, texts * _TEXT_BYTES)
+        self.ids.room(self.batch_size)
 
     def __repr__(self) -> str:
         name, counts = self.project.definitions.settings.name, self.counts

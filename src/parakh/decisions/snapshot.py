@@ -56,4 +56,5 @@ def restored_engine(
     engine.labelling.restore(groups["labelling"], applied=facts["applied"], given_up=facts["given_up"])
     for name, rows in facts["ordinals"].items():
         engine.plan.by_name[name].decoder.ordinal = rows
+    engine.make_room()
     return engine

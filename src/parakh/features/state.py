@@ -258,7 +258,7 @@ class FeatureState:
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Takes on the state of a snapshot of the same plan."""
         self._control[:] = arrays["control"]
-        self._arena = np.zeros(max(_FIRST_WORDS, len(arrays["arena"])), np.int64)
+        self._arena = np.zeros(max(_FIRST_WORDS, _grown(len(arrays["arena"]))), np.int64)
         self._arena[: len(arrays["arena"])] = arrays["arena"]
         self._hash = _owned(arrays["hash"])
         self.held.times, self.held.sequences = _owned(arrays["held.times"]), _owned(arrays["held.sequences"])

@@ -9,9 +9,7 @@ built is given up.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +23,7 @@ from parakh.project.diff import diff
 from parakh.project.project import Project
 from parakh.service import snapshots
 from parakh.service.answers import Answer, iso
+from parakh.service.beside import worker
 from parakh.service.desk import Desk
 from parakh.service.enrichment import check_environment
 from parakh.service.logs import get_log
@@ -320,25 +319,15 @@ class Changes:
         self.on_rebuilt()
 
     async def _build_beside(self, building: _Building) -> None:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "parakh.service.worker", "build", str(self.data), str(building.until),
-            building.version.hash, stdout=asyncio.subprocess.PIPE, env=dict(os.environ),
-        )  # fmt: skip
-        assert process.stdout is not None, "stdout is a pipe"
-        try:
-            async for line in process.stdout:
-                said = msgspec.json.decode(line)
+        async with worker("build", self.data, building.until, building.version.hash) as builder:
+            async for said in builder.said():
                 building.position = said.get("position", building.position)
                 if "unreadable" in said:
                     raise ParakhError(f"{said['unreadable']:,} events of the log cannot be read by this version")
                 if "error" in said:
                     raise ParakhError(f"the history could not be built: {said['error']}")
-            if await process.wait() != 0:
-                raise ParakhError(f"the process that builds the history ended with {process.returncode}")
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            if code := await builder.code():
+                raise ParakhError(f"the process that builds the history ended with {code}")
 
     def _load(self, building: _Building) -> StateBuilder:
         manifest = snapshots.read_manifest(self._folder(building))

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from parakh.decisions.engine import Engine
+from parakh.service.beside import worker
 from parakh.service.desk import Desk
 from parakh.service.logs import get_log
 from parakh.service.queue import DeskQueue
@@ -50,7 +47,6 @@ class Upkeep:
     _tried_at: float = field(default_factory=time.monotonic)
     _accepted: int = 0
     _wanted: bool = False
-    _process: asyncio.subprocess.Process | None = None
 
     def request(self) -> None:
         """Have a snapshot soon."""
@@ -65,18 +61,14 @@ class Upkeep:
         """Look now and then whether something is due, until cancelled."""
         self._accepted = self.desk.engine.counts.accepted
         trimmed_at = time.monotonic()
-        try:
-            while True:
-                await asyncio.sleep(_LOOK_S)
-                sweep(self.desk.engine, _LOOK_S)
-                if self._is_due():
-                    await self.snapshot()
-                if time.monotonic() - trimmed_at >= _TRIM_EVERY_S:
-                    trimmed_at = time.monotonic()
-                    self.trim(self.queue.arrived_us())
-        finally:
-            if self._process is not None and self._process.returncode is None:
-                self._process.kill()
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            sweep(self.desk.engine, _LOOK_S)
+            if self._is_due():
+                await self.snapshot()
+            if time.monotonic() - trimmed_at >= _TRIM_EVERY_S:
+                trimmed_at = time.monotonic()
+                self.trim(self.queue.arrived_us())
 
     def _is_due(self) -> bool:
         if self.log.full or self.log.durable == self.snapshot_position:
@@ -89,18 +81,13 @@ class Upkeep:
         """Have a snapshot written by a process beside this one; whether it was."""
         self._wanted = False
         accepted, began = self.desk.engine.counts.accepted, time.monotonic()
-        process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "parakh.service.worker", "snapshot", str(self.data), str(self.log.durable),
-            stdout=asyncio.subprocess.PIPE, env=dict(os.environ),
-        )  # fmt: skip
-        assert process.stdout is not None, "stdout is a pipe"
         written: int | None = None
-        async for line in process.stdout:
-            said = msgspec.json.decode(line)
-            written = said.get("done", written)
-            if "error" in said:
-                _log.error("no snapshot was written", reason=str(said["error"]))
-        code = await process.wait()
+        async with worker("snapshot", self.data, self.log.durable) as writer:
+            async for said in writer.said():
+                written = said.get("done", written)
+                if "error" in said:
+                    _log.error("no snapshot was written", reason=str(said["error"]))
+            code = await writer.code()
         self._accepted, self._tried_at = accepted, time.monotonic()
         if code != 0 or written is None:
             _log.error("no snapshot was written", code=code)

@@ -76,9 +76,7 @@ def build_version(data: Path, until: int, version: str) -> None:
         _tell(error=str(built.engine.full))
         return
     name = built_name(version)
-    snapshots.write(
-        data / "building", built.engine, built.entries, position=built.position, versions=(), name=name, pause_s=0.002
-    )
+    snapshots.write(data / "building", built.engine, built.entries, position=built.position, versions=(), name=name)
     _tell(done=built.position)
 
 

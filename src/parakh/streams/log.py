@@ -97,6 +97,7 @@ class EmbeddedLog:
         self._wait_for_it = 0
         self._closing = False
         self._spare: threading.Thread | None = None
+        self._removal: threading.Thread | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._mark = Mark(folder / "durable")
         starts = self._found()
@@ -167,8 +168,9 @@ class EmbeddedLog:
         self._closing = True
         self._waiting.put(None)
         self._writer.join()
-        if self._spare is not None:
-            self._spare.join()
+        for thread in (self._spare, self._removal):
+            if thread is not None:
+                thread.join()
         self._reader.close()
         os.close(self._file)
         self._mark.close()
@@ -209,12 +211,27 @@ class EmbeddedLog:
         return [self._path(start) for start in self._reader.starts]
 
     def trim(self, position: int) -> int:
-        """Remove the segments that end at or before a position; answers where the log begins now."""
+        """Remove the segments that end at or before a position; answers where the log begins now.
+
+        Their space is given back little by little, in a thread of its own.
+        """
+        old: list[Path] = []
         while len(self._reader.starts) > 1 and self._reader.starts[1] <= position:
-            self._path(self._reader.drop_oldest()).unlink()
+            path = self._path(self._reader.drop_oldest())
+            old.append(path.rename(path.with_suffix(".old")))
             reach("log.trimmed")
         self._disk.sync_folder(self.folder)
+        if self._removal is not None:
+            self._removal.join()
+        self._removal = threading.Thread(target=self._remove, args=(old,), name="old segments", daemon=True)
+        self._removal.start()
         return self.first
+
+    def _remove(self, paths: list[Path]) -> None:
+        for path in paths:
+            # One that cannot be removed now is found by the next start.
+            with contextlib.suppress(OSError):
+                self._disk.remove(path)
 
     def _path(self, start: int) -> Path:
         return self.folder / segment_name(start)
@@ -222,8 +239,8 @@ class EmbeddedLog:
     # -- opening ------------------------------------------------------------------------------------------------------
 
     def _found(self) -> tuple[int, ...]:
-        for unfinished in self.folder.glob("*.new"):
-            unfinished.unlink()
+        for left in (*self.folder.glob("*.new"), *self.folder.glob("*.old")):
+            left.unlink()
         starts = sorted(segment_start(path) for path in self.folder.glob("*.log"))
         if not starts:
             if self._mark.position:
