@@ -172,6 +172,7 @@ def test_what_the_log_wrote_on_the_way_is_told_at_once() -> None:
         synced(queue, desk)
         assert later.done()
         assert last.done()
+        await turns()
         assert [events for events, _ in committed] == [3, 6]
 
     run(test)

@@ -151,8 +151,7 @@ class DeskQueue:
             self._singles_under_way -= waiting.is_single
             self._tell(waiting)
         self._schedule()
-        if self.committed is not None:
-            self.committed(events, time.perf_counter() - oldest)
+        self._say_committed(events, time.perf_counter() - oldest)
 
     def fail(self) -> None:
         """The log is lost: nobody is told anything but that."""
@@ -234,8 +233,13 @@ class DeskQueue:
             else:
                 self._undurable.append((position, waiting))
                 self._singles_under_way += waiting.is_single
-        if log.own_s > own_s and self.committed is not None:
-            self.committed(events, log.own_s - own_s)
+        if log.own_s > own_s:
+            self._say_committed(events, log.own_s - own_s)
+
+    def _say_committed(self, events: int, seconds: float) -> None:
+        """In the loop's next round: what was told just now leaves at the end of this one."""
+        if self.committed is not None:
+            self._loop.call_soon(self.committed, events, seconds)
 
     def _fail(self, group: Sequence[_Waiting], run: Sequence[Item], error: Exception) -> None:
         """Deciding on some events failed by a mistake of ours: nothing more is decided on this engine."""
