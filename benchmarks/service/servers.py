@@ -62,7 +62,8 @@ class Server:
 
     def children(self) -> int:
         """How many processes it has running beside it."""
-        return len(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split())
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(len((task / "children").read_text().split()) for task in tasks)
 
     def said(self) -> str:
         """The end of what it wrote."""

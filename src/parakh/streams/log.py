@@ -128,11 +128,13 @@ class EmbeddedLog:
     def _written_here(self, data: bytes, position: int) -> bool:
         """Write an entry in the thread that appends; False where that is left to the writer.
 
-        Where all before it is durable, the writer has nothing in its hands, and waits.
+        Where all before it is durable, the writer has nothing in its hands, and waits: that is asked first, as the writer
+        may begin another segment until then.
         """
+        if self.durable != position or self._usually_s > _SLOW_S:
+            return False
         start = self._reader.starts[-1]
-        has_room = position + len(data) <= start + self._room - HEADER
-        if self.durable != position or not has_room or self._usually_s > _SLOW_S:
+        if position + len(data) > start + self._room - HEADER:
             return False
         began = time.perf_counter()
         reach("log.before_write")
