@@ -128,8 +128,8 @@ class EmbeddedLog:
     def _written_here(self, data: bytes, position: int) -> bool:
         """Write an entry in the thread that appends; False where that is left to the writer.
 
-        Where all before it is durable, the writer has nothing in its hands, and waits. That is asked first: until then it
-        may begin another segment.
+        Where all before it is durable, the writer has nothing in its hands, and waits. That is asked first: until
+        then it may begin another segment.
         """
         if self.durable != position or self._usually_s > _SLOW_S:
             return False
