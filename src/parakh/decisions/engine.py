@@ -41,6 +41,7 @@ __all__ = ["Counts", "Decision", "Decisions", "Engine", "Scoring"]
 
 _NO_CONTRIBUTIONS = np.zeros((0, 1))
 _TEXT_BYTES = 64
+"""Room for a new text, on average."""
 _SWEEP_AFTER = 512
 _SWEPT_SHARE = 8
 """After so many events the sweep looks at one key for so many of them: idle keys go, and nobody waits."""
@@ -194,6 +195,7 @@ class Engine:
         texts = self.batch_size * max((plan.decoder.interned for plan in self.plan.types), default=0)
         self.strings.reserve(texts, texts * _TEXT_BYTES)
         self.ids.room(self.batch_size)
+        self.state.make_room()
 
     def __repr__(self) -> str:
         name, counts = self.project.definitions.settings.name, self.counts

@@ -6,6 +6,7 @@ flat arrays and counters; nothing in it depends on how the log was cut into batc
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -258,7 +259,7 @@ class FeatureState:
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Takes on the state of a snapshot of the same plan."""
         self._control[:] = arrays["control"]
-        self._arena = np.zeros(max(_FIRST_WORDS, _grown(len(arrays["arena"]))), np.int64)
+        self._arena = np.zeros(max(_FIRST_WORDS, len(arrays["arena"])), np.int64)
         self._arena[: len(arrays["arena"])] = arrays["arena"]
         self._hash = _owned(arrays["hash"])
         self.held.times, self.held.sequences = _owned(arrays["held.times"]), _owned(arrays["held.sequences"])
@@ -270,6 +271,12 @@ class FeatureState:
         self._place()
 
     # -- growth -------------------------------------------------------------------------------------------------------
+
+    def make_room(self) -> None:
+        """Let the arena grow now, within the state's limit, in the place of the next batch that needs it."""
+        with contextlib.suppress(StateLimitError):
+            self._grow_arena(_FIRST_WORDS)
+        self._place()
 
     def _supply(self, need: int) -> None:
         """Gives the kernel what it stopped for."""

@@ -10,7 +10,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,14 @@ async def worker(task: str, data: Path, until: int, *more: str) -> AsyncIterator
     except asyncio.CancelledError:
         await _end(await starting)
         raise
-    lines = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(lines), process.stdout
-    )
     try:
-        yield Worker(process, lines)
+        lines = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(lines), process.stdout
+        )
+        with closing(transport):
+            yield Worker(process, lines)
     finally:
-        transport.close()
         await _end(process)
 
 
