@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from integration.service_process import ServiceProcess, payment, shop
-from parakh.decisions.decisions import Decisions
 from parakh.service import startup
 from parakh.service.assembly import Service
-from parakh.service.desk import Desk, Item
+from parakh.service.desk import Desk, Item, Lines, Taken
 from parakh.service.mistakes import Mistakes
 from parakh.service.settings import ServiceSettings
 from parakh.service.startup import open_service
@@ -46,12 +45,15 @@ def test_the_good_ones_are_decided_after_the_start_and_the_bad_one_is_refused(
     take, ended = Desk.take, []
     sizes: list[int] = []
 
-    def planted(self: Desk, items: Sequence[Item], arrived_us: int) -> Decisions:
-        sizes.append(len(items))
-        if any(b'"p3"' in item.body for item in items):
-            self.engine.take(self._batch(items, arrived_us), arrived_us=arrived_us)  # the engine has it, the log not
+    def planted(self: Desk, events: Sequence[Item] | Lines, arrived_us: int) -> Taken:
+        sizes.append(len(events))
+        items = Lines(0, events.bodies).apart() if isinstance(events, Lines) else events
+        bodies = [item.body for item in items]
+        if any(b'"p3"' in body for body in bodies):
+            batch = self._batch(items, bodies, arrived_us)
+            self.engine.take(batch, arrived_us=arrived_us)  # the engine has it, the log not
             raise RuntimeError("a mistake of ours")
-        return take(self, items, arrived_us)
+        return take(self, events, arrived_us)
 
     monkeypatch.setattr(Desk, "take", planted)
     monkeypatch.setattr(startup, "_stop_mistaken", lambda loop, error: ended.append(error))
@@ -95,12 +97,13 @@ def test_the_good_ones_are_decided_after_the_start_and_the_bad_one_is_refused(
 
 
 PLANTED = """
-from parakh.service.desk import Desk
+from parakh.service.desk import Desk, Lines
 take = Desk.take
-def planted(self, items, arrived_us):
-    if any(b'"p3"' in item.body for item in items):
+def planted(self, events, arrived_us):
+    bodies = events.bodies.bodies if isinstance(events, Lines) else b"".join(item.body for item in events)
+    if b'"p3"' in bodies:
         raise RuntimeError("a mistake of ours")
-    return take(self, items, arrived_us)
+    return take(self, events, arrived_us)
 Desk.take = planted
 """
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from parakh.decisions.engine import Engine
 from parakh.events.decode import hash_id
@@ -23,8 +24,9 @@ from parakh.project.project import Project
 from parakh.service import recovery, snapshots
 from parakh.service.answers import Answer
 from parakh.service.changes import Changes
-from parakh.service.desk import Desk, Item
+from parakh.service.desk import Desk, Item, Lines
 from parakh.service.entry_index import EntryIndex
+from parakh.service.personal.plain import Joined
 from parakh.service.problems import Problem
 from parakh.service.queue import DeskQueue
 from parakh.service.snapshots import VersionEntry
@@ -149,8 +151,9 @@ class MemoryLog:
 class _Asked:
     key: tuple[str, str]
     body: bytes
-    future: asyncio.Future[list[Answer | Problem]]
+    future: asyncio.Future[Any]
     durable_before: int
+    number: int = 0  # among those that the future tells of
 
 
 @dataclass
@@ -193,9 +196,9 @@ class Simulation:
         self.log.durable = self.log.end
         self._assemble(Engine(live, batch_size=recovery.BATCH, live=True), EntryIndex(), live, [entry])
         actions = (
-            (10, self._ask), (10, self._ask_at_once), (6, self._sync), (4, self._label), (3, self._pass_time),
-            (2, self._crash), (2, self._snapshot), (2, self._change), (2, self._build), (2, self._trim),
-            (2, self._look),
+            (10, self._ask), (10, self._ask_at_once), (5, self._ask_in_lines), (6, self._sync), (4, self._label),
+            (3, self._pass_time), (2, self._crash), (2, self._snapshot), (2, self._change), (2, self._build),
+            (2, self._trim), (2, self._look),
         )  # fmt: skip
         chosen = self.random.choices([action for _, action in actions], [weight for weight, _ in actions], k=steps)
         for action in chosen:
@@ -240,6 +243,18 @@ class Simulation:
         future = self.queue.put(Item(index, body, decide=self.random.random() < 0.9))
         self.waiting.append(_Asked(key, body, future, self.log.durable))
 
+    async def _ask_in_lines(self) -> None:
+        some = [self._event() for _ in range(self.random.randrange(2, 12))]
+        asked = [(key, body) for key, body in some if key[0] == "payment"]
+        if asked:
+            index = self.desk.engine.plan.by_name["payment"].index
+            future = self.queue.put_piece(Lines(index, Joined.of([body for _, body in asked])))
+            for number, (key, body) in enumerate(asked):
+                self.seen.add(key)
+                self.waiting.append(_Asked(key, body, future, self.log.durable, number))
+        if self.random.random() < 0.8:
+            await self._turn()
+
     async def _ask(self) -> None:
         self._put()
         await self._turn()
@@ -274,7 +289,10 @@ class Simulation:
 
     def _hear(self, asked: _Asked) -> None:
         """A caller is told: it is durable, and what was told before for the same body."""
-        told = asked.future.result()[0]
+        answers = asked.future.result()
+        if isinstance(answers, bytes):
+            answers = [Answer(200, line) for line in answers.splitlines()]
+        told = answers[asked.number]
         before = self.told.get(asked.key)
         held = self._held().get(asked.key)
         if isinstance(told, Problem):
@@ -376,7 +394,8 @@ class Simulation:
         for asked in self.waiting:
             asked.future.cancel()
         self.waiting.clear()
-        self.queue._singles.clear()  # the process is gone, with what it has scheduled
+        for waiting in (self.queue._singles, self.queue._pieces):
+            waiting.clear()  # the process is gone, with what it has scheduled
         self.building = None
         self._note()
         self.log.crash()

@@ -109,7 +109,9 @@ class Both:
         assert [taken.record(row) for row in range(taken.count)] == records
         assert expected.accepted == taken.count == len(lines)
         assert taken.judged == expected.parts[0].judged
-        assert self.writer.write_straight(taken) == self.writer.write(expected.parts[0], records)
+        told = self.writer.write(expected.parts[0], records)
+        assert self.writer.write_straight(taken) == told
+        assert self.writer.lines_straight(taken) == b"".join(answer + b"\n" for answer in told)
 
     def agree(self) -> None:
         """What is held, when all is done."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ from parakh.expressions.types import BOOLEAN, INTEGER, NUMBER, STRING, TIMESTAMP
 from parakh.features.definition import Entity
 from parakh.service.limits import check_json
 from parakh.service.personal import sealing
+from parakh.service.personal.plain import Joined
 from parakh.service.personal.storing import ReservedKey, Storing, extended, masked
 from parakh.service.personal.tokens import Tokens
 
@@ -219,14 +221,22 @@ def test_personal_values_of_plain_bodies_are_treated() -> None:
         assert made.plain("e", careful) is None
 
 
+def joined(lines: Sequence[bytes]) -> tuple[bytes, int]:
+    """Lines as a batch has them, each with its line break, and how many they are."""
+    return b"".join(line + b"\n" for line in lines), len(lines)
+
+
 def test_members_that_are_not_declared_are_left_out() -> None:
     made = storing()
     assert made.plain("e", b' { "cvv" : 123 , "id":"a","lat":-1.5e3,"amount":5 , "up" : null,"no":"x" } ') == (
         b'{"id":"a","amount":5}'
     )
     lines = [b'{"cvv":1}', b'{"id":"a"}', b"", b'{"id":"b","cvv":"4111111111111111"}', b"{}", b'{"id":NaN}']
-    assert made.plain_lines("e", lines) == [b"{}", b'{"id":"a"}', None, b'{"id":"b"}', b"{}", None]
-    assert made.plain_lines("e", lines[::-1]) == [None, b"{}", b'{"id":"b"}', None, b'{"id":"a"}', b"{}"]
+    assert made.plain_lines("e", *joined(lines)) == [b"{}", b'{"id":"a"}', None, b'{"id":"b"}', b"{}", None]
+    assert made.plain_lines("e", *joined(lines[::-1])) == [None, b"{}", b'{"id":"b"}', None, b'{"id":"a"}', b"{}"]
+    plain = made.plain_lines("e", *joined([lines[3], lines[4], lines[1]]))
+    assert isinstance(plain, Joined)
+    assert (plain.bodies, plain.lengths.tolist()) == (b'{"id":"b"}{}{"id":"a"}', [10, 2, 10])
 
 
 @given(st.data())
@@ -257,7 +267,8 @@ def test_plain_bodies_are_what_care_would_make_of_them(data: st.DataObject) -> N
     if plain is None:
         return
     if b"\n" not in body:
-        assert made.plain_lines("e", [body, b"{}", body]) == [plain, b"{}", plain]
+        lines = made.plain_lines("e", *joined([body, b"{}", body]))
+        assert (lines.apart() if isinstance(lines, Joined) else lines) == [plain, b"{}", plain]
     assert check_json(body, 64) is None
     try:
         expected = json.loads(made.store("e", body))

@@ -7,7 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from parakh.service.answers import Answer
-from parakh.service.desk import Item
+from parakh.service.desk import Item, Lines
+from parakh.service.personal.plain import Joined
 from parakh.service.problems import Problem
 from parakh.service.queue import DeskQueue
 
@@ -36,10 +37,15 @@ class Desk:
     def __init__(self) -> None:
         self.log = Disk()
         self.taken: list[int] = []
+        self.is_plain = True
 
-    def take(self, items: Sequence[Item], arrived_us: int) -> None:
-        self.taken.append(len(items))
+    def take(self, events: Sequence[Item] | Lines, arrived_us: int) -> None:
+        self.taken.append(len(events))
         self.log.append()
+        if isinstance(events, Lines) and self.is_plain:
+            events.answers, events.position = b"told\n" * len(events), self.log.end
+            return
+        items = events.apart() if isinstance(events, Lines) else events
         for item in items:
             item.answer, item.position = _TOLD, self.log.end
 
@@ -54,6 +60,10 @@ def run(test: Callable[[DeskQueue, Desk], Coroutine[Any, Any, None]]) -> None:
 
 def item() -> Item:
     return Item(0, b"{}")
+
+
+def lines(count: int) -> Lines:
+    return Lines(0, Joined.of([b"{}"] * count))
 
 
 async def turns(count: int = 3) -> None:
@@ -153,7 +163,7 @@ def test_what_the_log_wrote_on_the_way_is_told_at_once() -> None:
         committed: list[tuple[int, float]] = []
         queue.committed = lambda events, seconds: committed.append((events, seconds))
         took: list[float] = []
-        queue.observe = lambda items, taken, waits, took_s: took.append(took_s)
+        queue.observe = lambda taken, waits, took_s: took.append(took_s)
         desk.log.writes_itself = True
         told = [queue.put(item()) for _ in range(3)]
         await turns()
@@ -174,6 +184,28 @@ def test_what_the_log_wrote_on_the_way_is_told_at_once() -> None:
         assert last.done()
         await turns()
         assert [events for events, _ in committed] == [3, 6]
+
+    run(test)
+
+
+def test_lines_are_told_as_lines_unless_something_is_wrong_with_one() -> None:
+    async def test(queue: DeskQueue, desk: Desk) -> None:
+        told = queue.put_piece(lines(5))
+        await turns()
+        assert not told.done()
+        synced(queue, desk)
+        assert await told == b"told\n" * 5
+        desk.is_plain = False
+        apart = queue.put_piece(lines(5))
+        await turns()
+        assert not apart.done()
+        synced(queue, desk)
+        assert await apart == [_TOLD] * 5
+        refused = queue.put_piece(lines(3))
+        await turns()
+        queue.fail()
+        assert len(await refused) == 3
+        assert desk.taken == [5, 5, 3]
 
     run(test)
 

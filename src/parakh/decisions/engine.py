@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from parakh.decisions.admission import Admission, Admitted, Counts
 from parakh.decisions.decisions import Decision, Decisions
 from parakh.decisions.definition import ProjectLike
-from parakh.decisions.express import Express, Straight
+from parakh.decisions.express import Express, Lengths, Straight
 from parakh.decisions.history import History
 from parakh.decisions.labelling import Labelling, Placed
 from parakh.decisions.parts import Part
@@ -237,7 +237,7 @@ class Engine:
         return decisions
 
     def take_straight(
-        self, type_index: int, data: bytes, lengths: Sequence[int], *, arrived_us: int, scoring: Scoring | None = None
+        self, type_index: int, data: bytes, lengths: Lengths, *, arrived_us: int, scoring: Scoring | None = None
     ) -> Straight | None:
         """Decide on a few events of one type, JSON objects one after another in `data`, the short way.
 

@@ -32,8 +32,10 @@ from parakh.models.trees import TreeScorer
 if TYPE_CHECKING:
     from parakh.decisions.engine import Engine, Scoring
 
-__all__ = ["Express", "Straight"]
+__all__ = ["Express", "Lengths", "Straight"]
 
+Lengths = Sequence[int] | NDArray[np.int64]
+"""How many bytes each of some events has."""
 _FIRST_ROOM = 1 << 14
 _NEWLINE = 10
 
@@ -141,7 +143,7 @@ class Express:
         """Whether events of this type can go by an express."""
         return plan.decided and plan.decoder.schema.has_id
 
-    def take(self, data: bytes, lengths: Sequence[int], *, arrived_us: int, scoring: Scoring | None) -> Straight | None:
+    def take(self, data: bytes, lengths: Lengths, *, arrived_us: int, scoring: Scoring | None) -> Straight | None:
         """Take events, JSON objects one after another in `data`; None, and nothing has changed, where one is not plain.
 
         Raises what `Engine.take` raises.
@@ -219,7 +221,7 @@ class Express:
         start, length = decoded[column.ID_START * count + row], decoded[column.ID_LENGTH * count + row]
         return str(self._bytes[start : start + length], "utf-8")
 
-    def _lay_out(self, data: bytes, lengths: Sequence[int], arrived_us: int) -> None:
+    def _lay_out(self, data: bytes, lengths: Lengths, arrived_us: int) -> None:
         """Write down what is given, and where arrays stand that may have been replaced."""
         engine, d, arrays = self._engine, self._words, self._arrays
         count, size = len(lengths), len(data)

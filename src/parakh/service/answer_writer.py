@@ -117,6 +117,17 @@ class AnswerWriter:
 
     def write_straight(self, straight: Straight) -> list[bytes]:
         """The answer of each decision that went straight through; before the express takes others."""
+        return self._cut(straight.judged.flags, self._put_straight(straight), straight.record)
+
+    def lines_straight(self, straight: Straight) -> bytes:
+        """The same, each with a line break after it."""
+        bounds = self._put_straight(straight)
+        if not self._holds_out and bounds.min() >= 0:
+            return self._out[: bounds[-1]].tobytes()
+        return b"\n".join([*self._cut(straight.judged.flags, bounds, straight.record), b""])
+
+    def _put_straight(self, straight: Straight) -> NDArray[np.int64]:
+        """Write what went straight through, and say where each answer ends, as `write_answers` does."""
         express, count = straight.express, straight.count
         d, w = express.descriptor, self._words
         texts = _encode(express.scores(count))
@@ -137,7 +148,7 @@ class AnswerWriter:
             self._new(_BOUNDS, self._bounds)
         self._texts[:size] = texts
         _write_straight(d, self._descriptor)
-        return self._cut(straight.judged.flags, self._bounds[: count + 1], straight.record)
+        return self._bounds[: count + 1]
 
     def _make_room(self, room: int) -> None:
         self._out = np.empty(room * 5 // 4, np.uint8)
@@ -181,9 +192,9 @@ class AnswerWriter:
             ends[1:] = [-abs(end) if flag & HOLDOUT else end for flag, end in zip(flags, ends[1:])]
         data = self._out[: abs(ends[-1])].tobytes()
         if min(ends) >= 0:
-            return [data[start:end] for start, end in pairwise(ends)]
+            return [data[start : end - 1] for start, end in pairwise(ends)]
         return [
-            data[abs(start) : end] if end > 0 else decided_answer(record(row), self.shape)
+            data[abs(start) : end - 1] if end > 0 else decided_answer(record(row), self.shape)
             for row, (start, end) in enumerate(pairwise(ends))
         ]
 
@@ -195,8 +206,8 @@ def write_answers(
     outcome: Any, won: Any, hits: Any, unknown: Any, flags: Any,
     scores: Any, places: Any, values: Any, reasons: Any, shadows: Any, shadow_count: Any,
 ) -> None:  # fmt: skip
-    """Write all answers, one after another. bounds[i + 1] is where the answer of row i ends, negative where its id
-    needs escapes and the answer is to be written otherwise.
+    """Write all answers, each with a line break after it. bounds[i + 1] is where the line of row i ends, negative where
+    its id needs escapes and the answer is to be written otherwise.
     """
     at = 0
     score_at = reason_at = shadow_at = 1
@@ -255,6 +266,8 @@ def write_answers(
             at = _put(out, at, pieces, ends, groups[7] + number)
             at, shadow_at = _put_number(out, at, shadows, shadow_at)
         at = _put(out, at, pieces, ends, groups[8] + (flags[row] & 7))
+        out[at] = 10
+        at += 1
         bounds[row + 1] = at if plain else -at
 
 

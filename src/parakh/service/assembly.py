@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 import json
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from parakh.decisions.peek import peek
 from parakh.decisions.plan import UNANSWERED
@@ -26,14 +28,15 @@ from parakh.events.schema import id_salt
 from parakh.service.alarms import AlarmError, read_alarms
 from parakh.service.answers import Answer, iso
 from parakh.service.changes import Changes
-from parakh.service.desk import Desk, Item
+from parakh.service.desk import Desk, Item, Lines
 from parakh.service.enrichment import Enrichments
 from parakh.service.ledger import BadCursor, BadFilter, Ledger, LedgerFilter
 from parakh.service.limits import Refusal, check_json
 from parakh.service.modelguard import ModelGuard
+from parakh.service.personal.plain import Joined
 from parakh.service.personal.storing import ReservedKey, Storing, extended
 from parakh.service.problems import Problem, problem, refusal
-from parakh.service.queue import DeskQueue
+from parakh.service.queue import DeskQueue, Said
 from parakh.service.telemetry import Telemetry
 from parakh.service.upkeep import Upkeep
 from parakh.streams.entries import Alarms
@@ -47,6 +50,7 @@ _FEW = 64
 _PATIENCE = 4
 _LEAST_PATIENCE_S = 0.2
 _PIECES_AHEAD = 4
+_BREAK = 10
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 Told = Answer | Problem
@@ -211,36 +215,46 @@ class Service:
         if event_type not in self.live.types:
             raise Refusal(self._no_type())
         number = 0
-        ahead: list[asyncio.Task[list[Told]]] = []
+        ahead: deque[tuple[int, asyncio.Task[Said]]] = deque()
         try:
-            async for lines in _pieces(chunks, self.queue):
-                ahead.append(asyncio.ensure_future(self._piece(event_type, lines, decide, features)))
+            async for block, count in _pieces(chunks, self.queue):
+                piece = self._piece(event_type, block, count, decide, features)
+                ahead.append((count, asyncio.ensure_future(piece)))
                 if len(ahead) >= _PIECES_AHEAD:
-                    told = await ahead.pop(0)
-                    yield _lines_out(told, number)
-                    number += len(told)
+                    out, count = await _next_out(ahead, number)
+                    yield out
+                    number += count
             while ahead:
-                told = await ahead.pop(0)
-                yield _lines_out(told, number)
-                number += len(told)
+                out, count = await _next_out(ahead, number)
+                yield out
+                number += count
         finally:
-            for task in ahead:
+            for _, task in ahead:
                 task.cancel()
 
-    async def _piece(self, event_type: str, lines: Sequence[bytes], decide: bool, features: bool) -> list[Told]:
+    async def _piece(self, event_type: str, block: bytes, count: int, decide: bool, features: bool) -> Said:
+        """What is told of `count` lines, each with its line break: of each that is not blank, or lines that say it."""
         if event_type not in self.live.types:  # a version without it has come since the batch began
-            return [self._no_type()] * len(lines)
+            return [self._no_type()] * len(_lines_in(block))
         if self.live.enrichments.asks(event_type):
-            ones = (self._one(event_type, line, decide=decide, features=features) for line in lines)
+            ones = (self._one(event_type, line, decide=decide, features=features) for line in _lines_in(block))
             return list(await asyncio.gather(*ones))
         index = self.live.types[event_type]
-        plain = self.live.storing.plain_lines(event_type, lines)
-        stored = [self._treated(event_type, line) if body is None else body for line, body in zip(lines, plain)]
-        items = [Item(index, body, decide, features) for body in stored if isinstance(body, bytes)]
-        told = await self.queue.put_piece(items) if items else []
-        if len(told) == len(stored):
-            return told
-        answers = iter(told)
+        plain = self.live.storing.plain_lines(event_type, block, count)
+        if isinstance(plain, Joined):
+            if decide and not features:
+                return await self.queue.put_piece(Lines(index, plain))
+            plain = plain.apart()
+        stored = [
+            self._treated(event_type, line) if body is None else body
+            for line, body in zip(block.split(b"\n"), plain)
+            if body is not None or not _is_blank(line)
+        ]
+        bodies = [body for body in stored if isinstance(body, bytes)]
+        if decide and not features and bodies and len(bodies) == len(stored):
+            return await self.queue.put_piece(Lines(index, Joined.of(bodies)))
+        items = [Item(index, body, decide, features) for body in bodies]
+        answers = iter(await self.queue.put_piece(items) if items else [])
         return [body if isinstance(body, Problem) else next(answers) for body in stored]
 
     # -- events and labels --------------------------------------------------------------------------------------------
@@ -418,14 +432,22 @@ class Service:
         return problem("unknown_event_type", hint=f"event types are {listed}"[:500])
 
 
-def _lines_out(told: Sequence[Told], before: int) -> bytes:
-    """The answers of a piece as lines; a refused one says which line of the batch it was."""
+async def _next_out(ahead: deque[tuple[int, asyncio.Task[Said]]], before: int) -> tuple[bytes, int]:
+    """The answers of the first piece as lines, and how many; a refused one says which line of the batch it was.
+
+    While it is waited for it stays in `ahead`.
+    """
+    count, piece = ahead[0]
+    told = await piece
+    ahead.popleft()
+    if isinstance(told, bytes):
+        return told, count
     bodies = [item.body for item in told]
     for at, item in enumerate(told):
         if isinstance(item, Problem):
             bodies[at] = item.body.rstrip(b"}") + b',"line":%d}' % (before + at + 1)
     bodies.append(b"")
-    return b"\n".join(bodies)
+    return b"\n".join(bodies), len(told)
 
 
 def _lines_of(body: bytes) -> list[bytes]:
@@ -444,22 +466,29 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-async def _pieces(chunks: AsyncIterator[bytes], queue: DeskQueue) -> AsyncIterator[list[bytes]]:
-    """Chunks of bytes as pieces of whole lines."""
-    rest = b""
-    waiting: list[bytes] = []
+async def _pieces(chunks: AsyncIterator[bytes], queue: DeskQueue) -> AsyncIterator[tuple[bytes, int]]:
+    """Chunks of bytes as pieces of whole lines, each with its line break, and how many they are."""
+    parts: list[bytes] = []
+    lines = 0  # in the parts
     async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        waiting += [line for line in lines if line and not line.isspace()]
-        first = 0
-        while len(waiting) - first >= (size := queue.piece):
-            yield waiting[first : first + size]
-            first += size
-        waiting = waiting[first:]
-    if rest.strip():
-        waiting.append(rest)
-    first = 0
-    while first < len(waiting):
-        size = queue.piece
-        yield waiting[first : first + size]
-        first += size
+        breaks = np.flatnonzero(np.frombuffer(chunk, np.uint8) == _BREAK).tolist()
+        start = first = 0
+        while first < len(breaks) and lines + len(breaks) - first >= (size := queue.piece):
+            more = max(1, size - lines)  # it is less now where single events have begun to come
+            first += more
+            end = breaks[first - 1] + 1
+            yield b"".join([*parts, chunk[start:end]]), lines + more
+            parts, lines, start = [], 0, end
+        parts.append(chunk[start:])
+        lines += len(breaks) - first
+    rest = b"".join(parts)
+    if rest and not rest.isspace():
+        yield (rest, lines) if rest.endswith(b"\n") else (rest + b"\n", lines + 1)
+
+
+def _lines_in(block: bytes) -> list[bytes]:
+    return [line for line in block.split(b"\n") if not _is_blank(line)]
+
+
+def _is_blank(line: bytes) -> bool:
+    return not line or line.isspace()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from parakh.decisions.decisions import Decisions
 from parakh.decisions.definition import ProjectLike
 from parakh.decisions.engine import Engine, Scoring
-from parakh.decisions.express import Straight
+from parakh.decisions.express import Lengths, Straight
 from parakh.decisions.parts import Judged
 from parakh.decisions.plan import Plan, compile_intake, compile_plan
 from parakh.decisions.record import read_record
@@ -33,6 +33,7 @@ from parakh.expressions.strings import Strings
 from parakh.service.answer_writer import AnswerWriter
 from parakh.service.answers import REPLAYED, Answer, accepted_answer, answer_of, decided_answer
 from parakh.service.entry_index import EntryIndex
+from parakh.service.personal.plain import Joined
 from parakh.service.problems import Problem, problem, refusal
 from parakh.service.state import apply_trim, batch_of, batch_of_type, label_batch, read_label_lines, spans
 from parakh.streams.entries import (
@@ -55,7 +56,7 @@ from parakh.streams.entries import (
 from parakh.streams.failpoints import reach
 from parakh.streams.segments import Entry
 
-__all__ = ["Desk", "Item", "RefusedLabel", "Taken"]
+__all__ = ["Desk", "Item", "Lines", "RefusedLabel", "Taken"]
 
 _STORED_BYTES = 4096
 _ALL_NEW = bytes((NEW,))
@@ -101,10 +102,36 @@ class Item:
     event_id: str = ""
 
 
+@dataclass(slots=True)
+class Lines:
+    """Events of one type on their way over the desk together, all of them to be decided on.
+
+    Where all of them are new and have nothing unusual about them, `answers` is what their caller is told, a line each,
+    once the log is durable up to `position`. Else `items` are made of them, which say it of each.
+    """
+
+    type_index: int
+    bodies: Joined
+    answers: bytes = b""
+    position: int = 0
+    items: list[Item] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.bodies.lengths)
+
+    def apart(self) -> list[Item]:
+        """Make `items` of them."""
+        self.items = [Item(self.type_index, body) for body in self.bodies.apart()]
+        return self.items
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a micro-batch: a status each (`parakh.events.ids`), and what is counted of the decisions."""
+    """What became of a micro-batch: of each event its type's index and its status (`parakh.events.ids`), and what is
+    counted of the decisions.
+    """
 
+    kinds: bytes
     statuses: bytes
     judged: tuple[Judged, ...]
 
@@ -153,19 +180,41 @@ class Desk:
 
     # -- events -------------------------------------------------------------------------------------------------------
 
-    def take(self, items: Sequence[Item], arrived_us: int) -> Taken:
-        """Decide on events, in this order, and put what is new into the log; says in each item what becomes of it."""
-        engine = self.engine
-        bodies = [item.body for item in items]
-        kind = items[0].type_index
-        if len(items) == 1 or {item.type_index for item in items} == {kind}:
-            data = bodies[0] if len(items) == 1 else b"".join(bodies)
+    def take(self, events: Sequence[Item] | Lines, arrived_us: int) -> Taken:
+        """Decide on events, in this order, and put what is new into the log; says in each item, or in the lines, what
+        becomes of them.
+        """
+        if isinstance(events, Lines):
+            return self._take_lines(events, arrived_us)
+        bodies = [item.body for item in events]
+        kind = events[0].type_index
+        if len(events) == 1 or {item.type_index for item in events} == {kind}:
+            data = bodies[0] if len(events) == 1 else b"".join(bodies)
             lengths = list(map(len, bodies))
-            straight = engine.take_straight(kind, data, lengths, arrived_us=arrived_us, scoring=self.guard)
+            straight = self._straight(kind, data, lengths, arrived_us)
             if straight is not None:
-                reach("desk.decided")
-                self._log_straight(items, data, lengths, straight, arrived_us)
-                return Taken(_ALL_NEW * len(items), (straight.judged,))
+                self._log_straight(events, data, lengths, straight, arrived_us)
+                return Taken(bytes((kind,)) * len(events), _ALL_NEW * len(events), (straight.judged,))
+        return self._take_apart(events, bodies, arrived_us)
+
+    def _take_lines(self, lines: Lines, arrived_us: int) -> Taken:
+        kind, joined = lines.type_index, lines.bodies
+        straight = self._straight(kind, joined.bodies, joined.lengths, arrived_us)
+        if straight is None:
+            items = lines.apart()
+            return self._take_apart(items, [item.body for item in items], arrived_us)
+        self._log_lines(lines, straight, arrived_us)
+        return Taken(bytes((kind,)) * len(lines), _ALL_NEW * len(lines), (straight.judged,))
+
+    def _straight(self, kind: int, data: bytes, lengths: Lengths, arrived_us: int) -> Straight | None:
+        straight = self.engine.take_straight(kind, data, lengths, arrived_us=arrived_us, scoring=self.guard)
+        if straight is not None:
+            reach("desk.decided")
+        return straight
+
+    def _take_apart(self, items: Sequence[Item], bodies: Sequence[bytes], arrived_us: int) -> Taken:
+        """As `take`, of events that cannot go straight through."""
+        engine = self.engine
         batch = self._batch(items, bodies, arrived_us)
         decisions = engine.take(batch, arrived_us=arrived_us, scoring=self.guard)
         reach("desk.decided")
@@ -178,7 +227,8 @@ class Desk:
             self._log_accepted(accepted, batch, batch.kinds[mine], batch.rows[mine], decisions, arrived_us)
         if decisions.accepted < len(items):
             self._answer_others(items, batch, statuses)
-        return Taken(statuses.tobytes(), tuple(part.judged for part in decisions.parts))
+        kinds = bytes(item.type_index for item in items)
+        return Taken(kinds, statuses.tobytes(), tuple(part.judged for part in decisions.parts))
 
     def _batch(self, items: Sequence[Item], bodies: Sequence[bytes], arrived_us: int) -> LogBatch:
         engine = self.engine
@@ -189,6 +239,15 @@ class Desk:
         if len(types) == 1:
             return batch_of_type(engine, types.pop(), *placed)
         return batch_of(engine, np.fromiter((item.type_index for item in items), np.uint8, len(items)), *placed)
+
+    def _log_lines(self, lines: Lines, straight: Straight, arrived_us: int) -> None:
+        """As `_log_straight`, of lines, all of which are decided on."""
+        schema = straight.express.plan.schema
+        lines.answers = self.writers[schema.project, schema.event_type].lines_straight(straight)
+        lengths = lines.bodies.lengths.astype(np.uint32).tobytes()
+        sizes = np.diff(straight.ends).astype(np.uint32).tobytes()
+        payload = self._entry(straight, lines.bodies.bodies, lengths, straight.records, sizes, straight.judged.outcome)
+        lines.position = self._enter(straight.count, payload, arrived_us)
 
     def _log_straight(
         self, items: Sequence[Item], data: bytes, lengths: Sequence[int], straight: Straight, arrived_us: int
@@ -213,28 +272,42 @@ class Desk:
             outcomes = bytes(outcome if item.decide else UNDECIDED & 255 for outcome, item in zip(outcomes, items))
         for item, answer in zip(items, told):
             item.answer = Answer(200, answer)
-        payload = encode_events(
-            schema.project,
+        body_lengths, record_lengths = array("I", lengths).tobytes(), array("I", sizes).tobytes()
+        payload = self._entry(straight, data, body_lengths, records, record_lengths, outcomes)
+        position = self._enter(count, payload, arrived_us)
+        for item in items:
+            item.position = position
+
+    def _entry(
+        self,
+        straight: Straight,
+        bodies: bytes,
+        body_lengths: bytes,
+        records: bytes,
+        record_lengths: bytes,
+        outcomes: bytes,
+    ) -> bytes:
+        """The entry of what went straight through; lengths are unsigned numbers of four bytes."""
+        express, count = straight.express, straight.count
+        return encode_events(
+            express.plan.schema.project,
             self.engine.plan.names,
             self._unanswered(),
             kinds=bytes((express.plan.index,)) * count,
-            body_lengths=array("I", lengths).tobytes(),
-            record_lengths=array("I", sizes).tobytes(),
+            body_lengths=body_lengths,
+            record_lengths=record_lengths,
             id_hi=express.column(ID_HIGH, count),
             id_lo=express.column(ID_LOW, count),
             times_us=express.column(TIME, count),
             outcomes=outcomes,
-            bodies=data,
+            bodies=bodies,
             records=records,
         )
-        self._enter(items, payload, arrived_us)
 
-    def _enter(self, items: Sequence[Item], payload: bytes, arrived_us: int) -> None:
-        """Put an entry of these events, which are held already, into the log."""
-        self.entries.add(len(self.engine.ids) - len(items), self.log.end)
-        position = self.log.append(EVENTS, payload, arrived_us=arrived_us)
-        for item in items:
-            item.position = position
+    def _enter(self, count: int, payload: bytes, arrived_us: int) -> int:
+        """Put an entry of so many events, which are held already, into the log; answers where it ends."""
+        self.entries.add(len(self.engine.ids) - count, self.log.end)
+        return self.log.append(EVENTS, payload, arrived_us=arrived_us)
 
     def _log_accepted(
         self,
@@ -287,7 +360,9 @@ class Desk:
             bodies=b"".join(bodies),
             records=b"".join(records),
         )
-        self._enter(items, entry.encode(), arrived_us)
+        position = self._enter(len(items), entry.encode(), arrived_us)
+        for item in items:
+            item.position = position
 
     def _unanswered(self) -> tuple[str, ...]:
         """What the batch that was taken last was decided without, so that it can be made again."""

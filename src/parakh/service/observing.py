@@ -24,7 +24,6 @@ _TOGETHER = 16
 class _Seen:
     """A micro-batch that is to be counted, and what it was decided without."""
 
-    items: Sequence[Item]
     taken: Taken
     waits_s: Sequence[float]
     took_s: float
@@ -41,12 +40,12 @@ class Observer:
     guard: ModelGuard
     _seen: list[_Seen] = field(default_factory=list)
 
-    def decided(self, items: Sequence[Item], taken: Taken, waits_s: Sequence[float], took_s: float) -> None:
+    def decided(self, taken: Taken, waits_s: Sequence[float], took_s: float) -> None:
         """A micro-batch was decided; `waits_s` is how long what it was made of has waited: each event, or a piece."""
         engine, without = self.desk.engine, self.guard.unanswered
         if engine.full is not None:
             without = without | {"state"}
-        self._seen.append(_Seen(items, taken, waits_s, took_s, engine.plan.types, without))
+        self._seen.append(_Seen(taken, waits_s, took_s, engine.plan.types, without))
 
     def refused(self, item: Item) -> None:
         """An event was refused that the engine is not to see."""
@@ -66,14 +65,15 @@ class Observer:
 
     def _count(self, seen: _Seen) -> None:
         telemetry = self.telemetry
-        items, taken, waits_s = seen.items, seen.taken, seen.waits_s
-        for type_index, counts in self._statuses(items, taken.statuses).items():
+        taken, waits_s = seen.taken, seen.waits_s
+        events = len(taken.statuses)
+        for type_index, counts in self._statuses(taken).items():
             for status, count in enumerate(counts):
                 if count:
                     telemetry.events(seen.types[type_index].event.name, _STATUSES[status], count)
-        telemetry.stage_done("decide", seen.took_s, len(items))
+        telemetry.stage_done("decide", seen.took_s, events)
         for wait in waits_s:
-            telemetry.stage_done("queue", wait, len(items) // len(waits_s))
+            telemetry.stage_done("queue", wait, events // len(waits_s))
         for judged in taken.judged:
             telemetry.batch_decided(judged.event_type, np.frombuffer(judged.outcome, np.int8))
             hits = np.frombuffer(judged.hits, np.uint64).reshape(len(judged.outcome), -1)
@@ -88,10 +88,10 @@ class Observer:
                     telemetry.degraded(name, degraded)
 
     @staticmethod
-    def _statuses(items: Sequence[Item], statuses: bytes) -> dict[int, list[int]]:
+    def _statuses(taken: Taken) -> dict[int, list[int]]:
         """How many events of each type have each status."""
-        kinds = [item.type_index for item in items]
+        kinds, statuses = taken.kinds, taken.statuses
         if kinds.count(kinds[0]) == len(kinds):
             return {kinds[0]: [statuses.count(status) for status in range(len(_STATUSES))]}
-        of_kinds, said = np.array(kinds), np.frombuffer(statuses, np.uint8)
+        of_kinds, said = np.frombuffer(kinds, np.uint8), np.frombuffer(statuses, np.uint8)
         return {kind: np.bincount(said[of_kinds == kind]).tolist() for kind in set(kinds)}

@@ -14,16 +14,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
+from typing import Any, overload
 
 from parakh.service.answers import Answer
-from parakh.service.desk import Desk, Item, Taken
+from parakh.service.desk import Desk, Item, Lines, Taken
 from parakh.service.guard import mistake
 from parakh.service.mistakes import Mistakes
 from parakh.service.problems import Problem, problem
 from parakh.streams.failpoints import reach
 from parakh.streams.log import LogFailed
 
-__all__ = ["DeskQueue"]
+__all__ = ["DeskQueue", "Said"]
 
 _AT_ONCE = 64
 _SMALL_PIECE, _LARGE_PIECE = 48, 256
@@ -33,18 +34,36 @@ _HOLD = 2
 """So many single events on their way to the disk are enough to let others wait and gather."""
 
 Told = Answer | Problem
-Observer = Callable[[Sequence[Item], Taken, Sequence[float], float], object]
-"""Called after each micro-batch with its items, what became of them, how long each event (or the piece) has waited, and
-the seconds it took."""
+Said = list[Told] | bytes
+"""What is told of several events: of each, or lines that say it."""
+Observer = Callable[[Taken, Sequence[float], float], object]
+"""Called after each micro-batch with what became of its events, how long each (or the piece) waited, and the seconds it
+took."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    items: Sequence[Item]
-    tell: Callable[[list[Told]], object]
+    events: Sequence[Item] | Lines
+    tell: Callable[[Any], object]
     since: float
     decided: float = 0.0
     is_single: bool = False
+
+    @property
+    def items(self) -> Sequence[Item]:
+        return _items(self.events)
+
+    @property
+    def lines(self) -> bytes:
+        """The answers as lines; none where each item has its own."""
+        return self.events.answers if isinstance(self.events, Lines) else b""
+
+    @property
+    def position(self) -> int:
+        """From where on of the log the answers may be told."""
+        if isinstance(self.events, Lines) and self.events.answers:
+            return self.events.position
+        return max(map(_POSITION, self.items))
 
 
 @dataclass(slots=True)
@@ -105,15 +124,19 @@ class DeskQueue:
         self.submit(item, tell)
         return future
 
-    def put_piece(self, items: Sequence[Item]) -> asyncio.Future[list[Told]]:
-        """A piece of a batch; its answers come together."""
+    @overload
+    def put_piece(self, events: Sequence[Item]) -> asyncio.Future[list[Told]]: ...
+    @overload
+    def put_piece(self, events: Lines) -> asyncio.Future[Said]: ...
+    def put_piece(self, events: Sequence[Item] | Lines) -> Any:
+        """A piece of a batch; its answers come together, those of lines as lines where nothing is wrong with any."""
         future, tell = self._future()
-        self._pieces.append(_Waiting(items, tell, time.perf_counter()))
+        self._pieces.append(_Waiting(events, tell, time.perf_counter()))
         self._schedule()
         return future
 
-    def _future(self) -> tuple[asyncio.Future[list[Told]], Callable[[list[Told]], object]]:
-        future: asyncio.Future[list[Told]] = self._loop.create_future()
+    def _future(self) -> tuple[asyncio.Future[Any], Callable[[Said], object]]:
+        future: asyncio.Future[Said] = self._loop.create_future()
         return future, partial(_settle, future)
 
     def arrived_us(self) -> int:
@@ -147,7 +170,7 @@ class DeskQueue:
         events, oldest = 0, undurable[0][1].decided
         while undurable and undurable[0][0] <= position:
             waiting = undurable.popleft()[1]
-            events += len(waiting.items)
+            events += len(waiting.events)
             self._singles_under_way -= waiting.is_single
             self._tell(waiting)
         self._schedule()
@@ -201,13 +224,13 @@ class DeskQueue:
                 _refuse(waiting)
             return
         log = self.desk.log
-        items = group[0].items if len(group) == 1 else [item for waiting in group for item in waiting.items]
+        events = group[0].events if len(group) == 1 else [item for waiting in group for item in waiting.items]
         begun, own_s, was_durable = time.perf_counter(), log.own_s, log.durable
         waited = begun - group[0].since
         if self.begin is not None:
             self.begin(waited)
         is_apart = bool(self.mistakes.known)
-        for run in self.mistakes.apart(items) if is_apart else (items,):
+        for run in self.mistakes.apart(_items(events)) if is_apart else (events,):
             try:
                 taken = self.desk.take(run, self.arrived_us())
             except LogFailed:
@@ -219,48 +242,54 @@ class DeskQueue:
                 return
             waits = [begun - waiting.since for waiting in group]
             if is_apart:
-                self.mistakes.decided(run)
+                self.mistakes.decided(_items(run))
                 waits = [waited] * len(run)
             if self.observe is not None:
-                self.observe(run, taken, waits, time.perf_counter() - begun - (log.own_s - own_s))
-        durable, decided, events = log.durable, time.perf_counter(), 0
+                self.observe(taken, waits, time.perf_counter() - begun - (log.own_s - own_s))
+        durable, decided, written = log.durable, time.perf_counter(), 0
         for waiting in group:
             waiting.decided = decided
-            position = max(map(_POSITION, waiting.items))
+            position = waiting.position
             if position <= durable:
-                events += len(waiting.items) if position > was_durable else 0
+                written += len(waiting.events) if position > was_durable else 0
                 self._tell(waiting)
             else:
                 self._undurable.append((position, waiting))
                 self._singles_under_way += waiting.is_single
         if log.own_s > own_s:
-            self._say_committed(events, log.own_s - own_s)
+            self._say_committed(written, log.own_s - own_s)
 
     def _say_committed(self, events: int, seconds: float) -> None:
         """In the loop's next round: what was told just now leaves at the end of this one."""
         if self.committed is not None:
             self._loop.call_soon(self.committed, events, seconds)
 
-    def _fail(self, group: Sequence[_Waiting], run: Sequence[Item], error: Exception) -> None:
+    def _fail(self, group: Sequence[_Waiting], run: Sequence[Item] | Lines, error: Exception) -> None:
         """Deciding on some events failed by a mistake of ours: nothing more is decided on this engine."""
         self._is_mistaken = True
-        self.mistakes.failed(run)
+        self.mistakes.failed(_items(run))
         wrong = mistake(error)
         for waiting in group:
-            waiting.tell([wrong] * len(waiting.items))
+            waiting.tell([wrong] * len(waiting.events))
         if self.mistaken is not None:
             self.mistaken(error)
 
     def _tell(self, waiting: _Waiting) -> None:
         reach("desk.before_answer")
-        waiting.tell([item.answer or self.desk.stored_answer(item) for item in waiting.items])
+        waiting.tell(waiting.lines or [item.answer or self.desk.stored_answer(item) for item in waiting.items])
+
+
+def _items(events: Sequence[Item] | Lines) -> Sequence[Item]:
+    if not isinstance(events, Lines):
+        return events
+    return events.items or events.apart()
 
 
 def _refuse(waiting: _Waiting) -> None:
     refused = problem("log_full", "the log cannot be written; the same request may be sent again")
-    waiting.tell([refused] * len(waiting.items))
+    waiting.tell([refused] * len(waiting.events))
 
 
-def _settle(future: asyncio.Future[list[Told]], told: list[Told]) -> None:
+def _settle(future: asyncio.Future[Said], told: Said) -> None:
     if not future.done():  # else the caller has gone
         future.set_result(told)

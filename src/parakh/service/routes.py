@@ -161,8 +161,7 @@ async def _charged(routed: Routed, chunks: AsyncIterator[bytes]) -> AsyncIterato
     """The chunks of a batch; each of its events counts against the key's rate."""
     uncounted = 1  # the request itself was counted
     async for chunk in chunks:
-        lines = chunk.count(b"\n")
-        if routed.caller is not None and lines:
+        if routed.caller is not None and (lines := chunk.count(b"\n")):
             routed.limits.charge(routed.caller, max(0, lines - uncounted))
             uncounted = 0
         yield chunk

@@ -15,9 +15,9 @@ from parakh.decisions.warmup import warm_up
 from parakh.events.definition import ROW_ID, EventType
 from parakh.expressions.types import Kind
 from parakh.service.answers import iso
-from parakh.service.desk import Desk, Item
+from parakh.service.desk import Desk, Item, Lines
 from parakh.service.entry_index import EntryIndex
-from parakh.service.personal.plain import PlainBodies
+from parakh.service.personal.plain import Joined, PlainBodies
 from parakh.service.versions import LiveProject
 from parakh.streams.segments import Entry, frame, read_frame
 
@@ -51,7 +51,7 @@ def warm(version: LiveProject, now_us: int) -> None:
     Before that on the sample, which meets what these do not: reasons of a model, state that grows, keys that are swept.
     """
     warm_up()
-    PlainBodies(()).stored_lines([b"{}"])
+    PlainBodies(()).stored_lines(b"{}\n", 1)
     engine = Engine(version, batch_size=64, live=True)
     desk = Desk(engine, Forgetting(), EntryIndex())
     types = [plan.event for plan in engine.plan.types]
@@ -64,6 +64,7 @@ def warm(version: LiveProject, now_us: int) -> None:
         desk.take([again, Item(index, _made_up(event, "one", now_us - 1)), Item(index, b"{}")], now_us)
         if again.stored is not None and event.id != ROW_ID:
             desk.stored_answer(again)
+        desk.take(Lines(index, Joined.of([_made_up(event, name, now_us) for name in ("four", "five")])), now_us)
         together += [Item(index, _made_up(event, name, now_us), features=True) for name in ("two", "three")]
     if together:
         desk.take(together[:64], now_us)

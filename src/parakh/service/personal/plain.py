@@ -9,16 +9,18 @@ treated. All else is looked at with care.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from operator import sub
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from parakh.events.reasons import Refused
 from parakh.events.scalars import scan_number, utf8_size
 from parakh.expressions.kernels import kernel
 
-__all__ = ["PlainBodies"]
+__all__ = ["Joined", "PlainBodies"]
 
 _LEAST_DIGITS = 13  # of a card number
 _MOST_UNDECLARED = 16
@@ -26,6 +28,23 @@ _FIRST_ROOM = 1 << 14
 _LINE = 0
 Treat = Callable[[bytes], bytes | None]
 """Makes of a text in JSON what is stored of it, None for nothing; raises Refused for what its field does not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Stored bodies one after another, and their lengths."""
+
+    bodies: bytes
+    lengths: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, bodies: Sequence[bytes]) -> Joined:
+        return cls(b"".join(bodies), np.fromiter(map(len, bodies), np.int64, len(bodies)))
+
+    def apart(self) -> list[bytes]:
+        """Each of them."""
+        ends = np.cumsum(self.lengths).tolist()
+        return [self.bodies[start:end] for start, end in pairwise((0, *ends))]
 
 
 class PlainBodies:
@@ -37,8 +56,10 @@ class PlainBodies:
     b'{"id": "4111111111111111","note": null,"card":"ABC"}'
     >>> bodies.stored(b'{"id": 1, "note": "4111-1111 1111 1111"}') is None
     True
-    >>> bodies.stored_lines([b'{"id": 1}', b'{"id": 1, "id": 2}'])
+    >>> bodies.stored_lines(b'{"id": 1}\\n{"id": 1, "id": 2}\\n', 2)
     [b'{"id": 1}', None]
+    >>> bodies.stored_lines(b'{"id": 1, "cvv": 2}\\n{"id": 2}\\n', 2)
+    Joined(bodies=b'{"id": 1}{"id": 2}', lengths=array([9, 9]))
     """
 
     def __init__(self, keys: Iterable[tuple[bytes, bool, Treat | None]]) -> None:
@@ -68,26 +89,23 @@ class PlainBodies:
         stored = self._out[:end].tobytes()
         return stored if not treated else self._with_treated(stored, body, spans[:treated].tolist())
 
-    def stored_lines(self, lines: Sequence[bytes]) -> list[bytes | None]:
-        """The same of each of many, none of which has a line break in it."""
-        bounds = np.empty(len(lines) + 1, np.int64)
-        spans = np.empty((max(1, len(lines) * len(self._ways)), 4), np.int64)
-        joined = b"\n".join(lines) + b"\n"
-        treated = self._store(joined, bounds, spans)
+    def stored_lines(self, lines: bytes, count: int) -> Joined | list[bytes | None]:
+        """The same of so many, each with a line break after it and none in it: all of them joined where each is plain
+        and has no personal value, else one by one.
+        """
+        bounds = np.empty(count + 1, np.int64)
+        spans = np.empty((max(1, count * len(self._ways)), 4), np.int64)
+        treated = self._store(lines, bounds, spans)
+        if not treated and bounds.min() >= 0:
+            return Joined(self._out[: bounds[-1]].tobytes(), np.diff(bounds))
         ends = bounds.tolist()
-        if list(map(sub, ends[1:], ends)) == list(map(len, lines)):
-            return list(lines)  # nothing was left out of any of them
         data = self._out[: max(ends[-1], ~ends[-1])].tobytes()
-        stored: list[bytes | None] = []
-        start = 0
-        for line, end in zip(lines, ends[1:]):
-            stored.append(None if end < 0 else line if end - start == len(line) else data[start:end])
-            start = max(end, ~end)
+        stored = [None if end < 0 else data[max(start, ~start) : end] for start, end in pairwise(ends)]
         of_line: dict[int, list[list[int]]] = {}
         for span in spans[:treated].tolist():
             of_line.setdefault(span[_LINE], []).append(span)
         for number, mine in of_line.items():
-            stored[number] = self._with_treated(stored[number] or b"", joined, mine)
+            stored[number] = self._with_treated(stored[number] or b"", lines, mine)
         return stored
 
     def _with_treated(self, stored: bytes, data: bytes, spans: Sequence[Sequence[int]]) -> bytes | None:

@@ -28,7 +28,7 @@ from parakh.expressions.types import STRING, Kind, Type
 from parakh.features.definition import Entity
 from parakh.features.reads import key_fields
 from parakh.service.personal.cards import has_card_number, mask_card_numbers, may_hold_card_number
-from parakh.service.personal.plain import PlainBodies
+from parakh.service.personal.plain import Joined, PlainBodies
 from parakh.service.personal.sealing import Sealing
 from parakh.service.personal.tokens import is_token
 
@@ -132,10 +132,10 @@ class Storing:
         bodies = self._shapes[event_type].plain
         return None if bodies is None else bodies.stored(body)
 
-    def plain_lines(self, event_type: str, lines: Sequence[bytes]) -> Sequence[bytes | None]:
-        """The same of each of many, none of which has a line break in it."""
+    def plain_lines(self, event_type: str, lines: bytes, count: int) -> Joined | Sequence[bytes | None]:
+        """The same of so many, each with a line break after it and none in it."""
         bodies = self._shapes[event_type].plain
-        return [None] * len(lines) if bodies is None else bodies.stored_lines(lines)
+        return [None] * count if bodies is None else bodies.stored_lines(lines, count)
 
     def store(self, event_type: str, body: bytes) -> bytes:
         """The stored body of an event.
