@@ -145,6 +145,45 @@ def test_requests_that_do_not_wait_are_answered_in_their_order(service: ServiceP
             assert told.get("event_id") == (f"p{300 + number}" if number % 4 else None)
 
 
+def test_a_head_that_came_before_is_read_as_it_was_then(service: ServiceProcess) -> None:
+    """The parser does not see it again; what is sent otherwise in any way goes to the parser."""
+    caller = Caller(service)
+    numbers = iter(range(7_000, 8_000))
+
+    def told(data: bytes) -> tuple[int, object]:
+        caller.send(data)
+        status, _, body = caller.answer()
+        return status, body.get("event_id") or body.get("code")
+
+    for number in (next(numbers) for _ in range(6)):
+        assert told(request(number)) == (200, payment(number)["payment_id"])
+    number = next(numbers)
+    assert told(request(number, path=_PATH + b"?features=true")) == (200, payment(number)["payment_id"])
+    assert told(request(next(numbers), path=b"/v1/decisions/other")) == (404, "unknown_event_type")
+    number = next(numbers)
+    assert told(request(number, b"x-more: 1")) == (200, payment(number)["payment_id"])
+    assert told(request(0, path=_PATH).replace(b"payment_id", b"payment_no")) == (422, "missing_id")
+
+    one, two, three = (next(numbers) for _ in range(3))
+    caller.send(request(one) + request(two))  # together
+    assert [caller.answer()[2]["event_id"] for _ in range(2)] == [payment(n)["payment_id"] for n in (one, two)]
+    data = request(three)
+    for part in (data[:9], data[9:-5], data[-5:]):  # in pieces
+        caller.send(part)
+        time.sleep(0.05)
+    assert caller.answer()[2]["event_id"] == payment(three)["payment_id"]
+    one, two = (next(numbers) for _ in range(2))
+    data = request(two)
+    caller.send(request(one) + data[:30])  # with the beginning of the next
+    assert caller.answer()[2]["event_id"] == payment(one)["payment_id"]
+    caller.send(data[30:])
+    assert caller.answer()[2]["event_id"] == payment(two)["payment_id"]
+    number = next(numbers)
+    assert told(request(number)) == (200, payment(number)["payment_id"])
+    caller.send(request(next(numbers), b"content-length: 1"))
+    assert caller.socket.recv(12) == b"HTTP/1.1 400"
+
+
 def test_a_connection_ends_where_the_caller_says_so(service: ServiceProcess) -> None:
     caller = Caller(service)
     caller.send(request(400, b"connection: close"))

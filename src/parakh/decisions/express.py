@@ -10,9 +10,9 @@ one - is refused before anything is changed, and goes by `Engine.take`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,8 +40,7 @@ _FIRST_ROOM = 1 << 14
 _NEWLINE = 10
 
 
-@dataclass(slots=True)
-class Straight:
+class Straight(msgspec.Struct):
     """What went straight through: `count` new events of one type, all of them decided.
 
     `records` are their encoded records, one after another, record i of them [ends[i], ends[i + 1]). What else there is

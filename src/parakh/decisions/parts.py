@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,8 +16,7 @@ from parakh.expressions.strings import Strings
 __all__ = ["Judged", "Part"]
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True):
     """What is counted of the decisions on one event type: bytes, of arrays as in `Judgement`, one element a decision.
 
     `held_out`: how many the policy's holdout let through, by the outcome that each would have had.

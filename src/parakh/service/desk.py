@@ -84,8 +84,7 @@ class Guarded(Scoring, Protocol):
     def unanswered(self) -> set[str]: ...
 
 
-@dataclass(slots=True)
-class Item:
+class Item(msgspec.Struct):
     """An event on its way over the desk.
 
     `answer` is what its caller is told, once the log is durable up to `position` (at once where it is 0). Of an event
@@ -125,8 +124,7 @@ class Lines:
         return self.items
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """What became of a micro-batch: of each event its type's index and its status (`parakh.events.ids`), and what is
     counted of the decisions.
     """

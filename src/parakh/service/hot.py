@@ -1,8 +1,9 @@
 """The hot route: one event in, its decision out, with nothing in between that it does not need.
 
 A request that comes as nearly all do - HTTP/1.1, a body of a known size, one at a time on its connection - is answered
-right at the connection, without a task or an ASGI message: that is half of what a request cost. All others go to
-`HotRoute`, a bare ASGI callable in front of the application, and all other addresses on to that.
+right at the connection, without a task or an ASGI message: that is half of what a request cost. Where the head is one
+that came before there, it is not parsed again. All others go to `HotRoute`, a bare ASGI callable in front of the
+application, and all other addresses on to that.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
@@ -148,12 +150,56 @@ class _NobodyWaits:
         pass
 
 
+_LESSONS: Final = 4
+"""A connection whose heads are still others after so many is not looked at any more."""
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: ?([0-9]{1,9})\r\n", re.IGNORECASE)
+_END: Final = b"\r\n\r\n"
+_MOST_DIGITS: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a head says, and its bytes before and after the digits of its content length.
+
+    The same bytes with another length say the same: most callers send them again and again, and the parser need not
+    read them.
+    """
+
+    before: bytes
+    after: bytes
+    event_type: str
+    features: bool
+    headers: list[tuple[bytes, bytes]]
+    keep_alive: bool
+
+    @classmethod
+    def of(cls, data: bytes, exchange: _Exchange) -> _Known | None:
+        """The head of a request that came whole, with nothing else; None where it did not."""
+        head = exchange.head
+        end = data.find(_END) + len(_END)
+        length = _LENGTH.search(data, 0, end)
+        if length is None or int(length[1]) != len(data) - end or len(exchange.body) != len(data) - end:
+            return None
+        return replace(head, before=data[: length.start(1)], after=data[length.end(1) : end])
+
+    def body_of(self, data: bytes, most: int) -> bytes | None:
+        """The body, of at most so many bytes, of a request that has this head; None where `data` is anything else."""
+        start = len(self.before)
+        if not data.startswith(self.before):
+            return None
+        end = data.find(self.after, start, start + _MOST_DIGITS + len(self.after))
+        digits, body = data[start:end], data[end + len(self.after) :]
+        if end < 0 or not digits.isdigit() or int(digits) != len(body) or len(body) > most:
+            return None
+        return body
+
+
 class _Exchange:
     """One event and its answer, in the place of uvicorn's cycle of a request and its response."""
 
     __slots__ = (
-        "_began", "_event_type", "_features", "_headers", "_route", "_transport",
-        "body", "disconnected", "keep_alive", "more_body", "on_response", "response_complete", "timer",
+        "_began", "_route", "_transport",
+        "body", "disconnected", "head", "keep_alive", "more_body", "on_response", "response_complete", "timer",
     )  # fmt: skip
 
     message_event: Final = _NobodyWaits()
@@ -161,20 +207,15 @@ class _Exchange:
     def __init__(
         self,
         route: HotRoute,
-        event_type: str,
-        features: bool,
-        headers: list[tuple[bytes, bytes]],
+        head: _Known,
         transport: asyncio.Transport,
-        keep_alive: bool,
         on_response: Callable[[], object],
     ) -> None:
+        self.head = head
         self._route = route
-        self._event_type = event_type
-        self._features = features
-        self._headers = headers
         self._transport = transport
         self._began = 0.0
-        self.keep_alive = keep_alive
+        self.keep_alive = head.keep_alive
         self.on_response = on_response
         self.body = b""
         self.more_body = True
@@ -188,14 +229,14 @@ class _Exchange:
         self._began = time.perf_counter()
         if self.timer is not None:
             self.timer.cancel()
-        route = self._route
-        caller = route.access.check(self._headers, "decide")
+        route, head = self._route, self.head
+        caller = route.access.check(head.headers, "decide")
         refused = caller if isinstance(caller, Problem) else route.limits.enter(caller)
         if refused is not None:
             self._tell(refused)
             return
         try:
-            refused = route.service.submit(self._event_type, self.body, self._features, self._told)
+            refused = route.service.submit(head.event_type, self.body, head.features, self._told)
         except Exception as error:
             refused = mistake(error)
         if refused is not None:
@@ -238,16 +279,41 @@ class HotConnection(Connection):
 
     _idle_since = 0.0
     _idle_timer: asyncio.TimerHandle | None = None
+    _known: _Known | None = None
+    _lessons = _LESSONS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._bare = transport
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        known, before = self._known, self.cycle
+        is_between = not self._in_head and not self._in_body and before is not None and before.response_complete
+        body = known.body_of(data, self._most_bytes) if known is not None and is_between else None
+        if known is not None and body is not None and self._goes_on(known.event_type):
+            exchange = self._exchange_of(known)
+            exchange.body = body
+            self.cycle = exchange  # type: ignore[assignment]
+            exchange.begin()
+            return
+        is_first = before is None and not self._head_bytes
         super().data_received(data)
-        exchange: Any = self.cycle
-        if type(exchange) is _Exchange and exchange.more_body and exchange.timer is None:
-            exchange.timer = self.loop.call_later(BODY_TIMEOUT_S, exchange.too_slow)
+        after: Any = self.cycle
+        if after is before or type(after) is not _Exchange:
+            return
+        if after.more_body:
+            if after.timer is None:
+                after.timer = self.loop.call_later(BODY_TIMEOUT_S, after.too_slow)
+        elif self._lessons and (is_between or is_first):
+            self._lessons -= 1
+            self._known = _Known.of(data, after) or self._known
+
+    def _goes_on(self, event_type: str) -> bool:
+        """Whether nothing but the next request is to be looked at, an event for here."""
+        route = self._route
+        is_waited_for = self.timeout_keep_alive_task is not None or self._head_timer is not None
+        is_apart = is_waited_for or self.pipeline or self.flow.write_paused or route.traces.active
+        return not is_apart and route.service.is_short(event_type)
 
     def connection_lost(self, exc: Exception | None) -> None:
         exchange: Any = self.cycle
@@ -305,15 +371,10 @@ class HotConnection(Connection):
                 return None
         if not length.isdigit() or len(length) > 9 or int(length) > self._most_bytes:
             return None
-        return _Exchange(
-            route,
-            event_type,
-            features,
-            self.headers,
-            self._bare,
-            parser.should_keep_alive(),
-            self._answered,
-        )
+        return self._exchange_of(_Known(b"", b"", event_type, features, self.headers, parser.should_keep_alive()))
+
+    def _exchange_of(self, head: _Known) -> _Exchange:
+        return _Exchange(self._route, head, self._bare, self._answered)
 
     def _answered(self) -> None:
         """An exchange is over: the next request has its turn, or the connection stays open for a while.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from parakh.decisions.plan import TypePlan
@@ -20,8 +21,7 @@ _TOGETHER = 16
 """So many micro-batches are counted one after another: each costs a fraction of what it would alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(msgspec.Struct, frozen=True):
     """A micro-batch that is to be counted, and what it was decided without."""
 
     taken: Taken

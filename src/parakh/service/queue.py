@@ -16,6 +16,8 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, overload
 
+import msgspec
+
 from parakh.service.answers import Answer
 from parakh.service.desk import Desk, Item, Lines, Taken
 from parakh.service.guard import mistake
@@ -41,29 +43,24 @@ Observer = Callable[[Taken, Sequence[float], float], object]
 took."""
 
 
-@dataclass(slots=True)
-class _Waiting:
-    events: Sequence[Item] | Lines
+class _Waiting(msgspec.Struct):
+    """A request that is not answered yet: one event, or those of a piece."""
+
     tell: Callable[[Any], object]
     since: float
+    single: Item | None = None
+    piece: Sequence[Item] | Lines = ()
     decided: float = 0.0
-    is_single: bool = False
 
-    @property
-    def items(self) -> Sequence[Item]:
-        return _items(self.events)
-
-    @property
-    def lines(self) -> bytes:
-        """The answers as lines; none where each item has its own."""
-        return self.events.answers if isinstance(self.events, Lines) else b""
+    def __len__(self) -> int:
+        return 1 if self.single is not None else len(self.piece)
 
     @property
     def position(self) -> int:
-        """From where on of the log the answers may be told."""
-        if isinstance(self.events, Lines) and self.events.answers:
-            return self.events.position
-        return max(map(_POSITION, self.items))
+        """From where on of the log the answers of the piece may be told."""
+        if isinstance(self.piece, Lines) and self.piece.answers:
+            return self.piece.position
+        return max(map(_POSITION, _items(self.piece)))
 
 
 @dataclass(slots=True)
@@ -115,7 +112,7 @@ class DeskQueue:
     def submit(self, item: Item, tell: Callable[[list[Told]], object]) -> None:
         """One event; `tell` is called with its answer, alone in a list, when it is durable."""
         self._last_single = now = time.perf_counter()
-        self._singles.append(_Waiting((item,), tell, now, is_single=True))
+        self._singles.append(_Waiting(tell, now, item))
         self._schedule()
 
     def put(self, item: Item) -> asyncio.Future[list[Told]]:
@@ -131,7 +128,7 @@ class DeskQueue:
     def put_piece(self, events: Sequence[Item] | Lines) -> Any:
         """A piece of a batch; its answers come together, those of lines as lines where nothing is wrong with any."""
         future, tell = self._future()
-        self._pieces.append(_Waiting(events, tell, time.perf_counter()))
+        self._pieces.append(_Waiting(tell, time.perf_counter(), None, events))
         self._schedule()
         return future
 
@@ -155,7 +152,7 @@ class DeskQueue:
         """Tell something that is no event, when the log is durable up to a position."""
         future, tell = self._future()
         now = time.perf_counter()
-        waiting = _Waiting((Item(0, b"", answer=told),), tell, now, now)
+        waiting = _Waiting(tell, now, None, (Item(0, b"", answer=told),), now)
         if position <= self.desk.log.durable:
             self._tell(waiting)
         else:
@@ -170,8 +167,8 @@ class DeskQueue:
         events, oldest = 0, undurable[0][1].decided
         while undurable and undurable[0][0] <= position:
             waiting = undurable.popleft()[1]
-            events += len(waiting.events)
-            self._singles_under_way -= waiting.is_single
+            events += len(waiting)
+            self._singles_under_way -= waiting.single is not None
             self._tell(waiting)
         self._schedule()
         self._say_committed(events, time.perf_counter() - oldest)
@@ -224,7 +221,7 @@ class DeskQueue:
                 _refuse(waiting)
             return
         log = self.desk.log
-        events = group[0].events if len(group) == 1 else [item for waiting in group for item in waiting.items]
+        events = [waiting.single for waiting in group if waiting.single is not None] or group[0].piece
         begun, own_s, was_durable = time.perf_counter(), log.own_s, log.durable
         waited = begun - group[0].since
         if self.begin is not None:
@@ -249,13 +246,14 @@ class DeskQueue:
         durable, decided, written = log.durable, time.perf_counter(), 0
         for waiting in group:
             waiting.decided = decided
-            position = waiting.position
+            single = waiting.single
+            position = waiting.position if single is None else single.position
             if position <= durable:
-                written += len(waiting.events) if position > was_durable else 0
+                written += len(waiting) if position > was_durable else 0
                 self._tell(waiting)
             else:
                 self._undurable.append((position, waiting))
-                self._singles_under_way += waiting.is_single
+                self._singles_under_way += single is not None
         if log.own_s > own_s:
             self._say_committed(written, log.own_s - own_s)
 
@@ -270,13 +268,19 @@ class DeskQueue:
         self.mistakes.failed(_items(run))
         wrong = mistake(error)
         for waiting in group:
-            waiting.tell([wrong] * len(waiting.events))
+            waiting.tell([wrong] * len(waiting))
         if self.mistaken is not None:
             self.mistaken(error)
 
     def _tell(self, waiting: _Waiting) -> None:
         reach("desk.before_answer")
-        waiting.tell(waiting.lines or [item.answer or self.desk.stored_answer(item) for item in waiting.items])
+        single, piece = waiting.single, waiting.piece
+        if single is not None:
+            waiting.tell([single.answer or self.desk.stored_answer(single)])
+        elif isinstance(piece, Lines) and piece.answers:
+            waiting.tell(piece.answers)
+        else:
+            waiting.tell([item.answer or self.desk.stored_answer(item) for item in _items(piece)])
 
 
 def _items(events: Sequence[Item] | Lines) -> Sequence[Item]:
@@ -287,7 +291,7 @@ def _items(events: Sequence[Item] | Lines) -> Sequence[Item]:
 
 def _refuse(waiting: _Waiting) -> None:
     refused = problem("log_full", "the log cannot be written; the same request may be sent again")
-    waiting.tell([refused] * len(waiting.events))
+    waiting.tell([refused] * len(waiting))
 
 
 def _settle(future: asyncio.Future[Said], told: Said) -> None:

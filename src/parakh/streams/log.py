@@ -118,20 +118,20 @@ class EmbeddedLog:
         """
         if self.failed is not None:
             raise LogFailed(f"the log cannot be written: {self.failed}") from self.failed
-        position = self.end
-        data = frame(kind, payload, position=position, durable=self.durable, arrived_us=arrived_us)
+        position, durable = self.end, self.durable
+        data = frame(kind, payload, position=position, durable=durable, arrived_us=arrived_us)
         self.end += len(data)
-        if len(data) > self._own_bytes or not self._written_here(data, position):
+        if durable != position or len(data) > self._own_bytes or not self._written_here(data, position):
             self._waiting.put((data, self.end))
         return self.end
 
     def _written_here(self, data: bytes, position: int) -> bool:
         """Write an entry in the thread that appends; False where that is left to the writer.
 
-        Where all before it is durable, the writer has nothing in its hands, and waits. That is asked first: until
-        then it may begin another segment.
+        All before it is durable: the writer has nothing in its hands, and waits. Until then it may begin another
+        segment.
         """
-        if self.durable != position or self._usually_s > _SLOW_S:
+        if self._usually_s > _SLOW_S:
             return False
         start = self._reader.starts[-1]
         if position + len(data) > start + self._room - HEADER:

@@ -14,18 +14,27 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numba import types as nb
 from numpy.typing import NDArray
 
 from parakh.events.reasons import Refused
 from parakh.events.scalars import scan_number, utf8_size
+from parakh.expressions.calling import array_at
 from parakh.expressions.kernels import kernel
+from parakh.expressions.memory import address_of
 
 __all__ = ["Joined", "PlainBodies"]
 
 _LEAST_DIGITS = 13  # of a card number
 _MOST_UNDECLARED = 16
 _FIRST_ROOM = 1 << 14
-_LINE = 0
+_BREAK = 10
+_LINE = 0  # of a span
+_KEYS, _ENDS, _LOOKED_AT, _TREATED, _SEEN, _STRANGE, _SPANS, _BUFFER, _OUT, _BOUNDS, _SIZE = range(0, 22, 2)
+_COUNT = _SIZE + 1
+_DESCRIPTOR_WORDS = _COUNT + 1
+_bytes_at, _words_at, _truths_at = array_at(nb.uint8), array_at(nb.int64), array_at(nb.boolean)
+_rows_at = array_at(nb.int64, 2)
 Treat = Callable[[bytes], bytes | None]
 """Makes of a text in JSON what is stored of it, None for nothing; raises Refused for what its field does not take."""
 
@@ -64,45 +73,57 @@ class PlainBodies:
 
     def __init__(self, keys: Iterable[tuple[bytes, bool, Treat | None]]) -> None:
         held = list(keys)
-        self._keys = np.frombuffer(b"".join(key for key, _, _ in held) + b"\0", np.uint8)
-        self._ends = np.cumsum([0, *(len(key) for key, _, _ in held)], dtype=np.int64)
-        self._looked_at = np.array([looked_at for _, looked_at, _ in held] + [False], np.bool_)
-        self._treated = np.array([treat is not None for _, _, treat in held] + [False], np.bool_)
+        self._arrays: dict[int, NDArray[Any]] = {}
+        self._descriptor = np.zeros(_DESCRIPTOR_WORDS, np.int64)
+        self._words: memoryview[int] = self._descriptor.data
+        self._put(_KEYS, np.frombuffer(b"".join(key for key, _, _ in held) + b"\0", np.uint8))
+        self._put(_ENDS, np.cumsum([0, *(len(key) for key, _, _ in held)], dtype=np.int64))
+        self._put(_LOOKED_AT, np.array([looked_at for _, looked_at, _ in held] + [False], np.bool_))
+        self._put(_TREATED, np.array([treat is not None for _, _, treat in held] + [False], np.bool_))
         self._ways = {
             number: (b'"%b":' % key, treat) for number, (key, _, treat) in enumerate(held) if treat is not None
         }
-        self._seen = np.zeros(len(held) + 1, np.int64)
-        self._strange = np.zeros((_MOST_UNDECLARED, 2), np.int64)
-        self._out = np.empty(_FIRST_ROOM, np.uint8)
-        self._bound = np.zeros(2, np.int64)
-        self._spans = np.zeros((max(1, len(self._ways)), 4), np.int64)
+        self._put(_SEEN, np.zeros(len(held) + 1, np.int64))
+        self._put(_STRANGE, np.zeros((_MOST_UNDECLARED, 2), np.int64))
+        self._make_room(_FIRST_ROOM)
+        self._make_lines(1)
 
     def stored(self, body: bytes) -> bytes | None:
         """One body as it is stored, itself where nothing is changed; None where it is not plain."""
-        bounds, spans = self._bound, self._spans
-        treated = self._store(body + b"\n", bounds, spans)
-        end = int(bounds[1])
+        size = len(body)
+        if size >= self._room:
+            self._make_room(size + 1)
+        buffer = self._buffer
+        buffer[:size] = body
+        buffer[size] = _BREAK
+        treated = self._store(size + 1, 1)
+        end = self._bounds[1]
         if end < 0:
             return None
-        if end == len(body):
+        if end == size:
             return body
         stored = self._out[:end].tobytes()
-        return stored if not treated else self._with_treated(stored, body, spans[:treated].tolist())
+        return stored if not treated else self._with_treated(stored, body, self._spans[:treated].tolist())
 
     def stored_lines(self, lines: bytes, count: int) -> Joined | list[bytes | None]:
         """The same of so many, each with a line break after it and none in it: all of them joined where each is plain
         and has no personal value, else one by one.
         """
-        bounds = np.empty(count + 1, np.int64)
-        spans = np.empty((max(1, count * len(self._ways)), 4), np.int64)
-        treated = self._store(lines, bounds, spans)
+        size = len(lines)
+        if size > self._room:
+            self._make_room(size)
+        if count > self._lines:
+            self._make_lines(count)
+        self._buffer[:size] = lines
+        treated = self._store(size, count)
+        bounds = self._arrays[_BOUNDS][: count + 1]
         if not treated and bounds.min() >= 0:
             return Joined(self._out[: bounds[-1]].tobytes(), np.diff(bounds))
         ends = bounds.tolist()
         data = self._out[: max(ends[-1], ~ends[-1])].tobytes()
         stored = [None if end < 0 else data[max(start, ~start) : end] for start, end in pairwise(ends)]
         of_line: dict[int, list[list[int]]] = {}
-        for span in spans[:treated].tolist():
+        for span in self._spans[:treated].tolist():
             of_line.setdefault(span[_LINE], []).append(span)
         for number, mine in of_line.items():
             stored[number] = self._with_treated(stored[number] or b"", lines, mine)
@@ -122,15 +143,38 @@ class PlainBodies:
         joined = b",".join(members)
         return (joined if len(stored) > 2 else b"{" + joined) + b"}"
 
-    def _store(self, data: bytes, bounds: Any, spans: Any) -> int:
-        if self._out.size < len(data):
-            self._out = np.empty(len(data) * 5 // 4, np.uint8)
-        return int(
-            _store(
-                np.frombuffer(data, np.uint8), self._keys, self._ends, self._looked_at, self._treated,
-                self._seen, self._strange, spans, self._out, bounds,
-            )
-        )  # fmt: skip
+    def _store(self, size: int, count: int) -> int:
+        """Store so many lines that stand in the buffer; how many personal values there are in them."""
+        self._words[_SIZE], self._words[_COUNT] = size, count
+        treated: int = _store_lines(self._descriptor)
+        return treated
+
+    def _make_room(self, size: int) -> None:
+        self._room = size * 5 // 4
+        self._buffer = self._put(_BUFFER, np.empty(self._room, np.uint8)).data
+        self._out = self._put(_OUT, np.empty(self._room, np.uint8))
+
+    def _make_lines(self, count: int) -> None:
+        self._lines = count
+        self._bounds: memoryview[int] = self._put(_BOUNDS, np.zeros(count + 1, np.int64)).data
+        self._spans = self._put(_SPANS, np.zeros((max(1, count * len(self._ways)), 4), np.int64))
+
+    def _put(self, place: int, array: NDArray[Any]) -> NDArray[Any]:
+        """Write down where an array stands, which is held for as long, and its length."""
+        self._arrays[place] = array
+        self._words[place], self._words[place + 1] = address_of(array), len(array)
+        return array
+
+
+@kernel
+def _store_lines(d: Any) -> Any:
+    """As `_store`, of the lines that a descriptor names: addresses of arrays, and their lengths."""
+    return _store(
+        _bytes_at(d[_BUFFER], d[_SIZE]), _bytes_at(d[_KEYS], d[_KEYS + 1]), _words_at(d[_ENDS], d[_ENDS + 1]),
+        _truths_at(d[_LOOKED_AT], d[_LOOKED_AT + 1]), _truths_at(d[_TREATED], d[_TREATED + 1]),
+        _words_at(d[_SEEN], d[_SEEN + 1]), _rows_at(d[_STRANGE], d[_STRANGE + 1], 2),
+        _rows_at(d[_SPANS], d[_SPANS + 1], 4), _bytes_at(d[_OUT], d[_OUT + 1]), _words_at(d[_BOUNDS], d[_COUNT] + 1),
+    )  # fmt: skip
 
 
 @kernel
