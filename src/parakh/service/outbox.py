@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -44,6 +43,7 @@ from parakh.service.webhooks import (
 )
 from parakh.streams import failpoints
 from parakh.streams.entries import ALARMS, EVENTS, UNDECIDED, read_alarms, read_events
+from parakh.streams.giving_way import one_thread
 from parakh.streams.segments import Entry
 
 __all__ = ["Log", "Outbox", "OutboxCounts"]
@@ -124,7 +124,7 @@ class Outbox:
     ) -> None:
         pins_of(allowed)  # a mistake in the settings is told at the start, not at the first webhook
         self._deliveries = Deliveries(db_path, seal=seal, reach=reach)
-        self._thread = ThreadPoolExecutor(1, "outbox")
+        self._thread = one_thread("outbox")
         self._log = log
         self._answer = answer
         self._clock = clock

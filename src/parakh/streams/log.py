@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from parakh.errors import ParakhError
 from parakh.streams.disk import Disk
 from parakh.streams.failpoints import reach
+from parakh.streams.giving_way import give_way
 from parakh.streams.mark import Mark
 from parakh.streams.reader import LogReader
 from parakh.streams.segments import (
@@ -230,6 +231,7 @@ class EmbeddedLog:
         return self.first
 
     def _remove(self, paths: list[Path]) -> None:
+        give_way()
         for path in paths:
             # One that cannot be removed now is found by the next start.
             with contextlib.suppress(OSError):

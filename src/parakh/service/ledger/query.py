@@ -1,7 +1,7 @@
 """The ledger as the service asks it: kept up with the log in small slices, and read page by page, the newest first.
 
-Everything here runs on the event loop beside the decisions and gives way often; what takes long (a block written, a
-file opened for the first time) is done in a thread.
+Everything here runs on the event loop beside the decisions and gives way often; what takes long (a slice of the log
+read, a block written, a file opened for the first time) is done in a thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -28,15 +28,18 @@ from parakh.service.ledger.index import Block, Index, Log
 from parakh.service.ledger.keys import KeyReaders, entity_terms, rule_term
 from parakh.service.ledger.scanning import warm_up
 from parakh.streams.entries import UNDECIDED, Events, read_events
+from parakh.streams.giving_way import one_thread
 from parakh.streams.segments import Entry
 
 __all__ = ["Ledger", "Page"]
+
+_T = TypeVar("_T")
 
 SLICE_BYTES: Final = 1 << 18
 """How much of the log is taken in at once, in another thread: some hundreds of events, about two milliseconds."""
 
 CATCH_UP_S: Final = 1.0
-IDLE_S: Final = 0.2
+IDLE_S: Final = 0.5
 BEHIND_BYTES: Final = 1 << 17
 REST: Final = 9.0
 """How many times as long as it worked the follower rests while it is behind: it takes a tenth of a core at most."""
@@ -194,6 +197,7 @@ class Ledger:
         self._readers = KeyReaders(definitions_of)
         self._index = Index(folder, log, self._readers, block_rows=block_rows)
         self._turn = asyncio.Lock()
+        self._thread = one_thread("ledger")
         self._at_hand: OrderedDict[int, tuple[Entry, Events]] = OrderedDict()
         warm_up()
 
@@ -225,19 +229,22 @@ class Ledger:
         self._index.forget_before(position)
         self._at_hand.clear()
 
+    async def _beside(self, function: Callable[..., _T], *arguments: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
     async def _follow(self) -> bool:
         """Take in one slice of the log; answers whether there was one."""
         async with self._turn:
             index = self._index
             if index.must_seal:
                 tail = index.tail
-                block = await asyncio.to_thread(index.written, tail)
+                block = await self._beside(index.written, tail)
                 if index.tail is tail:  # nothing was forgotten or begun anew meanwhile
                     index.seal(block)
             tail = index.tail
             try:
                 # In another thread, as events do not wait for it there: it lets them in between.
-                found = await asyncio.to_thread(index.read, tail, self._slice_bytes)
+                found = await self._beside(index.read, tail, self._slice_bytes)
             except IndexError:
                 index.restart(self._log.first)
                 return True
@@ -316,7 +323,7 @@ class Ledger:
         rows = self._index.opened(stretch)
         if rows is None:
             try:
-                rows = await asyncio.to_thread(self._index.load, stretch)
+                rows = await self._beside(self._index.load, stretch)
             except IndexError:
                 return None  # the log was trimmed, this stretch with it
             self._index.keep_open(stretch, rows)
