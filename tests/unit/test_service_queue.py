@@ -11,6 +11,7 @@ from parakh.service.desk import Item, Lines
 from parakh.service.personal.plain import Joined
 from parakh.service.problems import Problem
 from parakh.service.queue import DeskQueue
+from parakh.service.upkeep import cut
 
 _TOLD = Answer(200, b"{}")
 
@@ -206,6 +207,27 @@ def test_lines_are_told_as_lines_unless_something_is_wrong_with_one() -> None:
         queue.fail()
         assert len(await refused) == 3
         assert desk.taken == [5, 5, 3]
+
+    run(test)
+
+
+def test_who_waits_is_told_before_the_log_lets_go_what_the_answer_is_read_from() -> None:
+    async def test(queue: DeskQueue, desk: Desk) -> None:
+        told = [queue.put_piece(lines(3)), queue.put(item())]
+
+        class Log:
+            end = durable = 0
+
+            def wait(self, position: int) -> None:
+                self.end = self.durable = desk.log.durable = desk.log.end
+
+            def trim(self, position: int) -> int:
+                assert desk.taken == [1, 3]
+                assert all(one.done() for one in told)
+                return position
+
+        desk.trim = lambda position, now_us: None  # type: ignore[attr-defined]
+        assert cut(desk, queue, Log(), 7, 0) == 7  # type: ignore[arg-type]
 
     run(test)
 

@@ -337,14 +337,21 @@ class Service:
 
     async def _stored_at(self, place: tuple[int, int, int] | None, event_id: str) -> Told:
         if place is None:
-            return problem("not_found", "no such event is held", hint="ids are held as long as the log keeps events")
+            return self._not_held()
         position, high, low = place
         durable = Answer(200, b"")
         told = (await self.queue.when_durable(position + 1, durable))[0]
         if told is not durable:
             return told
-        answer = self.desk.answer_at(position, high, low, features=True, event_id=event_id)
+        try:
+            answer = self.desk.answer_at(position, high, low, features=True, event_id=event_id)
+        except IndexError:  # the log has let it go while this waited
+            return self._not_held()
         return Answer(answer.status, answer.body)
+
+    @staticmethod
+    def _not_held() -> Problem:
+        return problem("not_found", "no such event is held", hint="ids are held as long as the log keeps events")
 
     async def decisions(self, filter: Mapping[str, str]) -> Told:
         """A page of the ledger."""

@@ -18,7 +18,7 @@ from parakh.service.settings import SnapshotSettings
 from parakh.service.telemetry import Telemetry
 from parakh.streams.log import EmbeddedLog
 
-__all__ = ["Upkeep", "sweep"]
+__all__ = ["Upkeep", "cut", "sweep"]
 
 _LOOK_S = 0.5
 _TRIM_EVERY_S = 60.0
@@ -107,10 +107,7 @@ class Upkeep:
         due = self._trim_point(min(now_us, self.desk.engine.state.clock_us) - self.keep_us)
         if due is None:
             return None
-        self.queue.drain()
-        self.desk.trim(due, now_us)
-        self.log.wait(self.log.end)
-        first = self.log.trim(due)
+        first = cut(self.desk, self.queue, self.log, due, now_us)
         self.on_trimmed(first)
         _log.info("the log was trimmed", position=first)
         return first
@@ -130,6 +127,18 @@ class Upkeep:
                     break
                 point = start
         return point
+
+
+def cut(desk: Desk, queue: DeskQueue, log: EmbeddedLog, position: int, now_us: int) -> int:
+    """Forget the events before a position, and let go the segments of the log before it; answers where it begins then.
+
+    Who waits is told before they go: the answer to a retry is read from them.
+    """
+    queue.drain()
+    desk.trim(position, now_us)
+    log.wait(log.end)
+    queue.durable(log.durable)
+    return log.trim(position)
 
 
 def sweep(engine: Engine, passed_s: float) -> None:
