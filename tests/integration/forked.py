@@ -6,6 +6,7 @@ What is forked is a process like any other: it is killed, runs out of memory and
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import subprocess
@@ -24,13 +25,21 @@ TESTS = Path(__file__).resolve().parents[1]
 class Forked:
     """A run of `parakh`, which is asked and ended as `subprocess.Popen` is."""
 
-    def __init__(self, arguments: Sequence[str], *, output: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        output: Path,
+        environment: Mapping[str, str],
+        constants: Mapping[str, float] | None = None,
+    ) -> None:
+        """`constants` are others for some of parakh's modules ("parakh.service.limits.BODY_TIMEOUT_S")."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["integration.prepared"])
         with patch.dict(os.environ, PYTHONPATH=str(TESTS)):
             forkserver.ensure_running()
         self._process: ForkServerProcess = context.Process(
-            target=_run, args=(list(arguments), output, dict(environment)), daemon=True
+            target=_run, args=(list(arguments), output, dict(environment), dict(constants or {})), daemon=True
         )
         self._process.start()
         assert self._process.pid is not None
@@ -56,9 +65,14 @@ class Forked:
         self._process.kill()
 
 
-def _run(arguments: list[str], output: Path, environment: dict[str, str]) -> None:
+def _run(arguments: list[str], output: Path, environment: dict[str, str], constants: dict[str, float]) -> None:
     from parakh.cli.main import run
 
+    for name, value in constants.items():
+        module, _, constant = name.rpartition(".")
+        held = importlib.import_module(module)
+        assert isinstance(getattr(held, constant), float)
+        setattr(held, constant, value)
     with output.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

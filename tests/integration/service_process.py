@@ -102,12 +102,19 @@ class ServiceProcess:
     """A server over a data directory. Use it as a context; `kill` is `kill -9`, and `start` may follow."""
 
     def __init__(
-        self, project: Path, data: Path, *, environment: Mapping[str, str] | None = None, options: Sequence[str] = ()
+        self,
+        project: Path,
+        data: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+        constants: Mapping[str, float] | None = None,
     ) -> None:
         self.project = project
         self.data = data
         self.environment = dict(environment or {})
         self.options = list(options)
+        self.constants = constants
         self.port = _free_port()
         self.process: subprocess.Popen[bytes] | Forked | None = None
         self.output = data.with_name(data.name + ".log")
@@ -132,7 +139,7 @@ class ServiceProcess:
                 command = [sys.executable, "-m", "parakh", *arguments]
                 self.process = subprocess.Popen(command, stdout=output, stderr=output, env=whole)
         else:
-            self.process = Forked(arguments, output=self.output, environment=whole)
+            self.process = Forked(arguments, output=self.output, environment=whole, constants=self.constants)
         if wait:
             self.wait_ready()
         return self

@@ -144,14 +144,16 @@ def test_bodies_and_heads_that_never_come_hold_no_places(tmp_path: Path) -> None
     data.mkdir()
     (data / "service.toml").write_text("[limits]\nin_flight = 20\n")
     ways = (b"content-length: 100\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n", b"")
-    with ServiceProcess(shop(tmp_path / "shop"), data) as service:
+    names = ("connections.HEAD_TIMEOUT_S", "hot.BODY_TIMEOUT_S", "limits.BODY_TIMEOUT_S")  # half a minute each
+    soon = {f"parakh.service.{name}": 3.0 for name in names}
+    with ServiceProcess(shop(tmp_path / "shop"), data, constants=soon) as service:
         held = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(60)]
         for number, connection in enumerate(held):
             connection.sendall(_POST + ways[number % 3])
         time.sleep(0.5)
         assert service.decide(payment(1)).status_code == 200
         for number, connection in enumerate(held):
-            connection.settimeout(45)
+            connection.settimeout(20)
             said = connection.recv(1 << 16)
             if number % 3 == 2:
                 assert said == b""
