@@ -156,7 +156,7 @@ class _Asked:
     future: asyncio.Future[Any]
     durable_before: int
     number: int = 0  # among those that the future tells of
-    before_trim: bool = False
+    forgotten_at: int | None = None  # by a trim that came while its piece, with new events in it, was not durable
 
 
 @dataclass
@@ -301,9 +301,10 @@ class Simulation:
         if isinstance(told, Problem):
             assert told.code in ("conflict", "time_in_future"), told.code
             return
-        if held is None and asked.before_trim:  # an old event, in a piece with new ones that were not durable
+        if asked.forgotten_at is not None:
             assert REPLAYED in told.headers
-            assert before is None or before[1:] == (asked.body, told.body), f"{asked.key} was told another answer"
+            if before is not None and before[0] == asked.forgotten_at:
+                assert before[1:] == (asked.body, told.body), f"{asked.key} was told another answer"
             return
         assert held is not None, f"{asked.key} was told and is not in the log"
         assert held[1] <= self.log.durable, f"{asked.key} was told before it was durable"
@@ -377,8 +378,10 @@ class Simulation:
             return
         self.queue.drain()
         await self._turn()  # who is told now is told before what the trim forgets
+        held = self._held()
         for asked in self.waiting:
-            asked.before_trim = True
+            if asked.key in held and held[asked.key][0] < due:
+                asked.forgotten_at = held[asked.key][0]
         if self.random.random() < 0.3:
             self.desk.trim(due, self.queue.arrived_us())
             self._note()
