@@ -68,6 +68,17 @@ def test_r9_many_tries_at_once_are_one_decision(service: ServiceProcess) -> None
     assert 'parakh_events_total{event_type="payment",status="duplicate"} 380.0' in counted
 
 
+def test_blank_lines_of_a_batch_are_no_lines(service: ServiceProcess) -> None:
+    lines = [json.dumps(payment(number)).encode() for number in range(9_000, 9_300)]
+    for break_ in (b"\n\n", b"\r\n \r\n"):  # new ones, then retries
+        body = break_ + break_.join(lines) + break_ + b"{\n" + break_ * 3_000
+        told = [json.loads(line) for line in service.post("/v1/decisions/payment:batch", body).content.splitlines()]
+        assert [item.get("event_id") for item in told[:-1]] == [f"p{number}" for number in range(9_000, 9_300)]
+        assert (told[-1]["code"], told[-1]["line"]) == ("bad_json", 301)
+    too_long = b"\n" * 3_000 + b"x" * (17 << 20)
+    assert service.post("/v1/decisions/payment:batch", too_long).status_code == 422
+
+
 def test_a_batch_is_answered_line_by_line(service: ServiceProcess) -> None:
     lines = [json.dumps(payment(number)).encode() for number in range(600)]
     lines[17] = b'{"payment_id": "p17"'

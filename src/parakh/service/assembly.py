@@ -222,12 +222,14 @@ class Service:
                 ahead.append((count, asyncio.ensure_future(piece)))
                 if len(ahead) >= _PIECES_AHEAD:
                     out, count = await _next_out(ahead, number)
-                    yield out
                     number += count
+                    if out:  # of blank lines there is none
+                        yield out
             while ahead:
                 out, count = await _next_out(ahead, number)
-                yield out
                 number += count
+                if out:
+                    yield out
         finally:
             for _, task in ahead:
                 task.cancel()
@@ -251,7 +253,7 @@ class Service:
             if body is not None or not _is_blank(line)
         ]
         bodies = [body for body in stored if isinstance(body, bytes)]
-        if decide and not features and bodies and len(bodies) == len(stored):
+        if decide and not features and len(bodies) == count:
             return await self.queue.put_piece(Lines(index, Joined.of(bodies)))
         items = [Item(index, body, decide, features) for body in bodies]
         answers = iter(await self.queue.put_piece(items) if items else [])
