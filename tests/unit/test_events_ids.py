@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 
+from parakh.events import ids
 from parakh.events.decode import hash_id
 from parakh.events.ids import CONFLICT, DUPLICATE, NEW, REFUSED, IdIndex
 from parakh.events.schema import id_salt
@@ -71,6 +73,31 @@ def test_ids_that_are_taken_back_were_never_there() -> None:
         assert all((array == before[name]).all() for name, array in index.arrays().items())
         index.admit(hi, lo, digest, ok, status, held)
         assert index.find(hi, lo).tolist() == list(range(known, known + count))
+
+
+def test_the_table_grows_a_little_with_each_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    filled: list[int] = []
+    right = ids._fill
+
+    def counted(rows: Any, first: int, stop: int, table: Any) -> None:
+        filled.append(stop - first)
+        right(rows, first, stop, table)
+
+    monkeypatch.setattr(ids, "_fill", counted)
+    index, random, sizes = IdIndex(), np.random.default_rng(3), set()
+    hi, lo = random.integers(0, 2**63, (2, 20_000)).astype(np.uint64)
+    one = np.ones(1, np.bool_), np.empty(1, np.uint8), np.empty(1, np.int64)
+    for row in range(20_000):
+        part = slice(row, row + 1)
+        assert index.admit(hi[part], lo[part], lo[part], *one) == 1
+        sizes.add(len(index._table))
+        if row % 997 == 0:
+            assert index.find(hi[: row + 1], lo[: row + 1]).tolist() == list(range(row + 1))
+            assert index.admit(hi[part], lo[part], lo[part], *one) == 0
+    assert sizes == {2 << shift for shift in range(10, 15)}
+    assert sum(filled) > 20_000
+    assert max(filled) <= 8
+    assert 4 * len(index) <= 3 * len(index._table)
 
 
 def test_an_id_costs_little_and_leaves_when_forgotten() -> None:
