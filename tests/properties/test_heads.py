@@ -6,7 +6,7 @@ import httptools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parakh.service.hot import _Exchange, _Known
+from parakh.service.hot import _Exchange, _Head, _Known
 
 HEADERS = [(b"host", b"x"), (b"content-type", b"application/json"), (b"x-api-key", b"pk_a_b")]
 PLACES = st.integers(0, len(HEADERS))
@@ -48,7 +48,7 @@ def sent(body: bytes, place: int, name: bytes = b"Content-Length", length: int |
 
 
 def known(data: bytes, body: bytes) -> _Known | None:
-    head = _Known(b"", b"", "payment", False, HEADERS, True)
+    head = _Head("payment", False, HEADERS, True)
     exchange = _Exchange(None, head, None, lambda: None)  # type: ignore[arg-type]
     exchange.body = body
     return _Known.of(data, exchange)

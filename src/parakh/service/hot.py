@@ -12,7 +12,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
@@ -158,8 +158,18 @@ _MOST_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
+class _Head:
+    """What the head of a request for here says."""
+
+    event_type: str
+    features: bool
+    headers: list[tuple[bytes, bytes]]
+    keep_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
-    """What a head says, and its bytes before and after the digits of its content length.
+    """A head, and its bytes before and after the digits of its content length.
 
     The same bytes with another length say the same: most callers send them again and again, and the parser need not
     read them.
@@ -167,20 +177,16 @@ class _Known:
 
     before: bytes
     after: bytes
-    event_type: str
-    features: bool
-    headers: list[tuple[bytes, bytes]]
-    keep_alive: bool
+    head: _Head
 
     @classmethod
     def of(cls, data: bytes, exchange: _Exchange) -> _Known | None:
         """The head of a request that came whole, with nothing else; None where it did not."""
-        head = exchange.head
         end = data.find(_END) + len(_END)
         length = _LENGTH.search(data, 0, end)
         if length is None or int(length[1]) != len(data) - end or len(exchange.body) != len(data) - end:
             return None
-        return replace(head, before=data[: length.start(1)], after=data[length.end(1) : end])
+        return cls(data[: length.start(1)], data[length.end(1) : end], exchange.head)
 
     def body_of(self, data: bytes, most: int) -> bytes | None:
         """The body, of at most so many bytes, of a request that has this head; None where `data` is anything else."""
@@ -207,7 +213,7 @@ class _Exchange:
     def __init__(
         self,
         route: HotRoute,
-        head: _Known,
+        head: _Head,
         transport: asyncio.Transport,
         on_response: Callable[[], object],
     ) -> None:
@@ -230,8 +236,11 @@ class _Exchange:
         if self.timer is not None:
             self.timer.cancel()
         route, head = self._route, self.head
-        caller = route.access.check(head.headers, "decide")
-        refused = caller if isinstance(caller, Problem) else route.limits.enter(caller)
+        try:
+            caller = route.access.check(head.headers, "decide")
+            refused = caller if isinstance(caller, Problem) else route.limits.enter(caller)
+        except Exception as error:  # the keys cannot be read
+            refused = mistake(error)
         if refused is not None:
             self._tell(refused)
             return
@@ -290,8 +299,8 @@ class HotConnection(Connection):
         known, before = self._known, self.cycle
         is_between = not self._in_head and not self._in_body and before is not None and before.response_complete
         body = known.body_of(data, self._most_bytes) if known is not None and is_between else None
-        if known is not None and body is not None and self._goes_on(known.event_type):
-            exchange = self._exchange_of(known)
+        if known is not None and body is not None and self._goes_on(known.head.event_type):
+            exchange = _Exchange(self._route, known.head, self._bare, self._answered)
             exchange.body = body
             self.cycle = exchange  # type: ignore[assignment]
             exchange.begin()
@@ -371,10 +380,8 @@ class HotConnection(Connection):
                 return None
         if not length.isdigit() or len(length) > 9 or int(length) > self._most_bytes:
             return None
-        return self._exchange_of(_Known(b"", b"", event_type, features, self.headers, parser.should_keep_alive()))
-
-    def _exchange_of(self, head: _Known) -> _Exchange:
-        return _Exchange(self._route, head, self._bare, self._answered)
+        head = _Head(event_type, features, self.headers, parser.should_keep_alive())
+        return _Exchange(route, head, self._bare, self._answered)
 
     def _answered(self) -> None:
         """An exchange is over: the next request has its turn, or the connection stays open for a while.
