@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -145,12 +146,16 @@ def test_small_projects(seed: int, rounds: int, policy: str, tmp_path: Path) -> 
         both.agree()
 
 
-def test_a_model_with_reasons(seed: int, tmp_path: Path) -> None:
-    """The example: a forest, lists, several entities, a holdout; its events as they are simulated."""
+@pytest.mark.parametrize("policy", ["", HOLDOUT])
+def test_a_model_with_reasons(seed: int, policy: str, tmp_path: Path) -> None:
+    """The example: a forest, lists, several entities; its events as they are simulated."""
     random = Random(seed)
     simulate("fintech", events=4_000, seed=seed, out=tmp_path)
     lines = (tmp_path / "payment.ndjson").read_bytes().splitlines()
-    project = Project.load(EXAMPLE)
+    shutil.copytree(EXAMPLE, tmp_path / "project")
+    with (tmp_path / "project/policies/payment.yaml").open("a") as file:
+        file.write(policy)
+    project = Project.load(tmp_path / "project")
     both = Both(project, kind=Engine(project).plan.by_name["payment"].index)
     at = 0
     while at < len(lines):

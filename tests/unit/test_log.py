@@ -8,7 +8,7 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -107,6 +107,30 @@ def test_what_waits_is_synced_together(tmp_path: Path) -> None:
         gate.set()
         log.wait(log.end)
         assert syncs == log.commits == 2
+
+
+def test_the_next_segment_is_made_without_pauses_where_it_falls_behind(tmp_path: Path) -> None:
+    asked: list[Callable[[float], bool]] = []
+
+    class Asked(Disk):
+        def make(
+            self, path: Path, header: bytes, size: int, *, has_time: Callable[[float], bool] | None = None
+        ) -> None:
+            if has_time is not None:
+                asked.append(has_time)
+            super().make(path, header, size)
+
+    with opened(tmp_path, disk=Asked()) as log:
+        while log.end < SEGMENT // 4:
+            log.append(1, bytes(400), arrived_us=0)
+        log.wait(log.end)
+        assert [has_time(made) for has_time in asked for made in (0.1, 0.25)] == [False, True]
+        while log.end < SEGMENT // 2:
+            log.append(1, bytes(400), arrived_us=0)
+        assert [asked[0](made) for made in (0.25, 0.5, 0.75)] == [False, False, True]
+        while len(log.segments()) < 3:
+            log.wait(log.append(1, bytes(400), arrived_us=0))
+        assert len(asked) >= 2
 
 
 def test_a_short_entry_for_which_nothing_waits_is_written_by_the_thread_that_appends(tmp_path: Path) -> None:

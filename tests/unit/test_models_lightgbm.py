@@ -166,7 +166,7 @@ def test_kernels_are_compiled_once() -> None:
     for x in (np.ones((3, 2)), np.ones((1, 2)), np.asfortranarray(np.ones((1, 2))), np.ones((4, 2))[1:3], held):
         assert scorer.score(x).shape == (len(x),)
         assert scorer.contributions(x).shape == scorer.shap(x).shape == (len(x), 3)
-    for kernel in (trees.forest_sums, trees._contributions, trees._directions, shap._add_shap):
+    for kernel in (trees.forest_sums, trees.forest_moves, trees._directions, shap._add_shap):
         assert len(kernel.signatures) == 1
 
 

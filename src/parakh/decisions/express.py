@@ -112,7 +112,6 @@ class Express:
         self._put(on.BAND_OUTCOMES, band_outcomes)
         d[on.SCORE_SLOT], d[on.OTHERWISE], d[on.FALLBACK] = rest
         d[on.SET_WORDS] = judge.set_words
-        d[on.IS_PLAIN] = plan.holdout is None and plan.score is None
         self._put(on.KEPT_SLOTS, plan.kept, on.KEPT_COUNT)
         self._score = engine.unscored if plan.score is None else engine.words.view(np.float64)[plan.score.output.slot]
         self._put(on.SCORE, self._score)
@@ -125,7 +124,11 @@ class Express:
         self._put(on.FEATURE_SLOTS, writer.feature_slots, on.FEATURE_COUNT)
         self._put(on.FEATURE_IS_TEXT, writer.feature_is_text)
         self._put(on.SHADOW_SLOTS, writer.shadow_slots, on.SHADOW_COUNT)
+        places, values = record.explained(np.zeros((0, 1)))
+        self._put(on.PLACES, places)
+        self._put(on.VALUES, values)
         self._is_forest = self._put_forest(plan)
+        d[on.IS_PLAIN] = plan.holdout is None and (plan.score is None or self._is_forest)
         # Words are read and written as Python's whole numbers: NumPy's cost several times as much.
         self._words: memoryview[int] = d.data
         self._bytes = self._arrays[on.BUFFER].data
@@ -135,7 +138,6 @@ class Express:
         d[on.TEXTS_AN_EVENT] = decoder.interned
         self._pool = engine.plan.intake.references.pool
         self._moves, self._bound = -1, (self._pool.data, self._pool.offsets)
-        self._explained = record.explained(np.zeros((0, 1)))
 
     @staticmethod
     def serves(plan: TypePlan) -> bool:
@@ -169,14 +171,14 @@ class Express:
         while stage != on.TAKEN:
             self._help(stage, count)
             stage = on.take_in(d, stage + 1)
-        inputs = self._arrays[on.INPUTS] if self._is_forest else self._scored(count, scoring)
+        inputs = None if self._is_forest else self._scored(count, scoring)
         stage = on.decide(d, on.SCORING)
         if stage == on.RULING:
             self._learn(self.plan.rules, count)
             stage = on.decide(d, on.JUDGING)
         if stage == on.JUDGING:
-            self._explain(count, inputs)
-            stage = on.decide(d, on.WRITING)
+            self._stopped(count, inputs)
+            stage = on.decide(d, on.EXPLAINING)
         if stage == on.WRITING:
             self._put(on.OUT, np.zeros(w[on.NEED] * 5 // 4, np.uint8), on.OUT_SIZE)
             on.decide(d, on.WRITING)
@@ -201,7 +203,8 @@ class Express:
 
     def moved(self) -> list[float]:
         """By how much each reason moved the score, for the events that were taken last (see `record.explained`)."""
-        moved: list[float] = self._explained[1].ravel().tolist()
+        held = self._words[on.EXPLAINED] * self._words[on.EXPLAINED_WIDTH]
+        moved: list[float] = self._arrays[on.VALUES].ravel()[:held].tolist()
         return moved
 
     @property
@@ -278,8 +281,8 @@ class Express:
         program.resume(self._engine.words, count, self._engine.flags)
         self._bind()
 
-    def _explain(self, count: int, inputs: NDArray[np.float64] | None) -> None:
-        """The holdout, and the reasons of what is not allowed: there is some."""
+    def _stopped(self, count: int, inputs: NDArray[np.float64] | None) -> None:
+        """What Python does where some are not allowed: the holdout, and the reasons of what is not one forest alone."""
         plan = self.plan
         judgement = self._judgement(count)
         if plan.holdout is not None:
@@ -290,9 +293,9 @@ class Express:
         if plan.score is not None and inputs is not None:
             found = plan.score.scorer.contributions(inputs[:count][judgement.outcome != 0])
             if found is not None:
-                self._explained = record.explained(found)
-                self._put(on.PLACES, self._explained[0], on.EXPLAINED, on.EXPLAINED_WIDTH)
-                self._put(on.VALUES, self._explained[1])
+                places, values = record.explained(found)
+                self._put(on.PLACES, places, on.EXPLAINED, on.EXPLAINED_WIDTH)
+                self._put(on.VALUES, values)
 
     def _hashes(self, number: int, count: int) -> NDArray[np.uint64]:
         return self._arrays[on.DECODED][number * count : (number + 1) * count].view(np.uint64)
@@ -324,19 +327,24 @@ class Express:
         return inputs
 
     def _put_forest(self, plan: TypePlan) -> bool:
-        """Whether one forest alone scores; then it is written down for a kernel, which needs no time to speak of."""
+        """Whether one forest alone scores; then it is written down for kernels, which need no time to speak of."""
         model = plan.score
         if model is None or len(plan.models) > 1 or not isinstance(model.scorer, TreeScorer):
             return False
         d = self.descriptor
         numbers = d.view(np.float64)
-        d[on.AT_SUMS], forest, d[on.TREES], numbers[on.DIVISOR], d[on.LINK], numbers[on.STEEPNESS] = (
-            model.scorer.express
-        )
+        sums, moves, forest, trees, divisor, link, steepness = model.scorer.express
+        d[on.AT_SUMS], d[on.AT_MOVES], d[on.TREES], d[on.LINK] = sums, moves, trees, link
+        numbers[on.DIVISOR], numbers[on.STEEPNESS] = divisor, steepness
         self._put(on.FOREST, forest, on.FOREST_SIZE)
         self._put(on.INPUT_SLOTS, model.slots, on.INPUT_COUNT)
         self._put(on.INPUT_UNITS, model.units)
-        self._put(on.INPUTS, np.zeros((self._engine.batch_size, model.slots.size)))
+        capacity, inputs = self._engine.batch_size, model.slots.size
+        self._put(on.INPUTS, np.zeros((capacity, inputs)))
+        self._put(on.MOVED, np.zeros((capacity, inputs + 1)))
+        d[on.REASONS] = reasons = min(record.MODEL_REASONS, inputs)
+        self._put(on.PLACES, np.zeros((capacity, reasons), np.int64))
+        self._put(on.VALUES, np.zeros((capacity, reasons)))
         return True
 
     def _put(self, place: int, array: NDArray[Any], *sizes: int) -> None:

@@ -224,7 +224,7 @@ def explained(contributions: NDArray[np.float64]) -> tuple[NDArray[np.int64], ND
         return _NOT_EXPLAINED
     shape = contributions.shape[0], min(MODEL_REASONS, contributions.shape[1] - 1)
     places, values = np.empty(shape, np.int64), np.empty(shape)
-    _explain(contributions, places, values)
+    explain_all(contributions, places, values)
     return places, values
 
 
@@ -232,7 +232,7 @@ _NOT_EXPLAINED = np.empty((0, 0), np.int64), np.empty((0, 0))
 
 
 @kernel
-def _explain(contributions: Any, places: Any, values: Any) -> None:
+def explain_all(contributions: Any, places: Any, values: Any) -> None:
     inputs = contributions.shape[1] - 1
     for row in range(places.shape[0]):
         below = np.inf

@@ -21,7 +21,7 @@ from parakh.expressions.calling import array_at, array_type, caller, kernel_addr
 from parakh.expressions.kernels import kernel
 from parakh.features import passes
 from parakh.features import tables as t
-from parakh.models.trees import SUMS
+from parakh.models.trees import MOVES, SUMS
 
 _INT, _UNSIGNED = nb.int64, nb.uint64
 _BYTES, _WORDS, _HASHES, _FLOATS = (array_type(kind) for kind in (nb.uint8, nb.int64, nb.uint64, nb.float64))
@@ -47,19 +47,20 @@ _WRITE = (
     _SMALL, _NUMBERS, _HASH_FRAME, _HASH_FRAME, _FRAME, _FLOAT_FRAME,
     _HASHES, _HASHES, _BYTES, _WORDS, _WORDS, _WORDS, _WORDS, _FLOATS, _BYTES,
 )  # fmt: skip
+_EXPLAIN = (_FLOAT_FRAME, _FRAME, _FLOAT_FRAME)
 _tuple: Any = nb.Tuple
 _TWO = _tuple((_INT, _INT))
 
 _decode, _admit, _run = caller(_DECODE, _INT), caller(_ADMIT, _TWO), caller(_PROGRAM, _INT)
 _look_back, _judge, _write = caller(_WINDOWS, _INT), caller(_JUDGE, _INT), caller(_WRITE, nb.none)
-_sums = caller(SUMS, nb.none)
+_sums, _moves, _explain_all = caller(SUMS, nb.none), caller(MOVES, nb.none), caller(_EXPLAIN, nb.none)
 _bytes_at, _words_at, _hashes_at, _floats_at = (array_at(kind) for kind in (nb.uint8, nb.int64, nb.uint64, nb.float64))
 _small_at, _numbers_at, _truths_at = array_at(nb.int8), array_at(nb.int32), array_at(nb.boolean)
 _frame_at, _hash_frame_at, _float_frame_at = (array_at(kind, 2) for kind in (nb.int64, nb.uint64, nb.float64))
 
 # The descriptor: addresses of kernels and arrays, lengths, and what the kernels say.
 (
-    AT_DECODE, AT_ADMIT, AT_RUN, AT_LOOK_BACK, AT_JUDGE, AT_WRITE,
+    AT_DECODE, AT_ADMIT, AT_RUN, AT_LOOK_BACK, AT_JUDGE, AT_EXPLAIN, AT_WRITE,
     COUNT, CAPACITY, FRAME, WIDTH, FLAGS, BEFORE, KINDS, NUMBERS, STATUS, ENTRIES, CLOCKS, DECIDED_AT,
     BUFFER, BUFFER_SIZE, STARTS, LENGTHS, DECODED, LABELS, LABEL_COUNT, META, SALT,
     FIELDS, FIELD_COUNT, FIELD_WIDTH, NODES, NODE_COUNT, NODE_WIDTH, CHILDREN, CHILD_COUNT, CHILD_WIDTH,
@@ -67,7 +68,7 @@ _frame_at, _hash_frame_at, _float_frame_at = (array_at(kind, 2) for kind in (nb.
     TEXTS, TEXTS_SIZE, TEXT_ENDS, TEXT_ENDS_SIZE, TEXT_HASHES, TEXT_HASHES_SIZE, TEXT_TABLE, TEXT_TABLE_SIZE,
     TEXT_COUNT, TEXTS_AN_EVENT,
     IDS, IDS_SIZE, ID_WIDTH, ID_TABLE, ID_TABLE_SIZE, KNOWN, CLOCK, LATENESS, ACCEPTED, LATE, WAITING,
-    ARRIVED, AT_SUMS, FOREST, FOREST_SIZE, TREES, DIVISOR, LINK, STEEPNESS,
+    ARRIVED, AT_SUMS, AT_MOVES, FOREST, FOREST_SIZE, TREES, DIVISOR, LINK, STEEPNESS,
     INPUT_SLOTS, INPUT_UNITS, INPUT_COUNT, INPUTS,
     INGEST, SIGNALS, RULES, UNANSWERED, CONTROL, CONTROL_SIZE, WINDOWS, WINDOWS_SIZE, NOTHING, NEED,
     RULE_SLOTS, RULE_OUTCOMES, RULE_MODES, RULE_COUNT, BAND_SLOTS, BAND_OUTCOMES, BAND_COUNT,
@@ -75,15 +76,15 @@ _frame_at, _hash_frame_at, _float_frame_at = (array_at(kind, 2) for kind in (nb.
     KEPT_SLOTS, KEPT_COUNT, KEPT, SCORE, OUT, OUT_SIZE, OFFSETS, FIXED,
     PIECES, PIECES_SIZE, PIECE_ENDS, PIECE_COUNT, FIRST_RULE, FIRST_REASON, FIRST_INPUT, VERSIONS, RULE_LIVE,
     FEATURE_SLOTS, FEATURE_IS_TEXT, FEATURE_COUNT, SHADOW_SLOTS, SHADOW_COUNT,
-    PLACES, VALUES, EXPLAINED, EXPLAINED_WIDTH,
+    MOVED, REASONS, PLACES, VALUES, EXPLAINED, EXPLAINED_WIDTH,
     SIZE,
-) = range(129)  # fmt: skip
+) = range(133)  # fmt: skip
 
 MAKING_ROOM, DECODING, ADMITTING, LABELLING, INGESTING, MARKING, LOOKING_BACK, SIGNALLING, TAKEN = range(9)
 """The stages up to the models: where `take_in` stopped, or goes on."""
-SCORING, RULING, JUDGING, WRITING, WRITTEN = range(5)
+SCORING, RULING, JUDGING, EXPLAINING, WRITING, WRITTEN = range(6)
 """The stages from a forest's scores on (other models score before): where `decide` stopped - a text is to be learned,
-some are not allowed, there is no room for the records - or goes on."""
+some are not allowed and Python has a part in those, there is no room for the records - or goes on."""
 _DESCRIPTOR_WORDS = interpreter.DESCRIPTOR_WORDS
 
 
@@ -181,6 +182,8 @@ def decide(d: Any, stage: Any) -> Any:
         _judge_rows(d)
         if d[STOPPED] != 0 and d[IS_PLAIN] == 0:
             return JUDGING
+    if stage <= EXPLAINING and d[STOPPED] != 0 and d[AT_MOVES] != 0:
+        _explain(d)
     return _write_down(d)
 
 
@@ -219,6 +222,30 @@ def _judge_rows(d: Any) -> None:
         _small_at(d[OUTCOME], n), _numbers_at(d[WON], n), hits, unknown,
     ))  # fmt: skip
     d[EXPLAINED] = d[EXPLAINED_WIDTH] = 0
+
+
+@kernel
+def _explain(d: Any) -> None:
+    """What moved a forest's scores of what is not allowed. Its inputs come together where those of all were."""
+    n, width, reasons = d[COUNT], d[INPUT_COUNT], d[REASONS]
+    outcome, inputs = _small_at(d[OUTCOME], n), _float_frame_at(d[INPUTS], n, width)
+    count = 0
+    for row in range(n):
+        if outcome[row] != 0:
+            for place in range(width):
+                inputs[count, place] = inputs[row, place]
+            count += 1
+    moved = _float_frame_at(d[MOVED], count, width + 1)
+    numbers = _floats_at(np.int64(d.ctypes.data), d.shape[0])
+    _moves(d[AT_MOVES], (
+        _words_at(d[FOREST], d[FOREST_SIZE]), _floats_at(d[FOREST], d[FOREST_SIZE]), d[TREES], numbers[DIVISOR],
+        _float_frame_at(d[INPUTS], count, width), moved,
+    ))  # fmt: skip
+    _explain_all(
+        d[AT_EXPLAIN],
+        (moved, _frame_at(d[PLACES], count, reasons), _float_frame_at(d[VALUES], count, reasons)),
+    )
+    d[EXPLAINED], d[EXPLAINED_WIDTH] = count, reasons
 
 
 @kernel
@@ -270,6 +297,7 @@ def stages() -> dict[int, int]:
             (AT_RUN, interpreter.run, _PROGRAM, _INT),
             (AT_LOOK_BACK, passes.run, _WINDOWS, _INT),
             (AT_JUDGE, policy.judge_all, _JUDGE, _INT),
+            (AT_EXPLAIN, record.explain_all, _EXPLAIN, nb.none),
             (AT_WRITE, record.write_all, _WRITE, nb.none),
         )
     }

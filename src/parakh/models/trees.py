@@ -28,7 +28,7 @@ from parakh.expressions.kernels import stamped
 from parakh.models.lightgbm_text import CATEGORICAL, DEFAULT_LEFT, ZERO_THRESHOLD, Forest, Link, Tree
 from parakh.models.shap import Paths, add_shap
 
-__all__ = ["SUMS", "TreeScorer"]
+__all__ = ["MOVES", "SUMS", "TreeScorer"]
 
 Floats = NDArray[np.float64]
 Words = NDArray[np.int64]
@@ -38,6 +38,8 @@ SUMS = (
     array_type(nb.int64), _FLOATS, nb.int64, nb.float64, nb.int64, nb.float64, array_type(nb.float64, 2), _FLOATS,
 )  # fmt: skip
 """What `forest_sums` takes."""
+MOVES = array_type(nb.int64), _FLOATS, nb.int64, nb.float64, array_type(nb.float64, 2), array_type(nb.float64, 2)
+"""What `forest_moves` takes."""
 
 _NODE = 4  # words of a node
 _KIND_ZERO = 2  # bits of the word that holds the feature; bit 0: NaN goes left
@@ -76,13 +78,14 @@ class TreeScorer:
         return self._sum(x, int(self._forest.link))
 
     @property
-    def express(self) -> tuple[int, Words, int, float, int, float]:
-        """What a kernel scores by without Python: the address of `forest_sums`, and its arguments without x and out.
+    def express(self) -> tuple[int, int, Words, int, float, int, float]:
+        """What a kernel scores and explains by without Python: the addresses of `forest_sums` and `forest_moves`, and
+        their arguments without x and out.
 
         `numbers` are the bits of `words`.
         """
-        address = kernel_address(forest_sums, SUMS, nb.none)
-        return address, self._words, self._trees, self._divisor, int(self._forest.link), self._forest.steepness
+        sums, moves = kernel_address(forest_sums, SUMS, nb.none), kernel_address(forest_moves, MOVES, nb.none)
+        return sums, moves, self._words, self._trees, self._divisor, int(self._forest.link), self._forest.steepness
 
     def raw(self, x: Floats) -> Floats:
         """float64[rows]: the sum of the leaves (their mean, for a random forest), before the link."""
@@ -103,7 +106,7 @@ class TreeScorer:
         """
         x = self._checked(x)
         out = np.empty((len(x), self.n_inputs + 1))
-        _contributions(self._words, self._numbers, self._trees, self._divisor, x, out)
+        forest_moves(self._words, self._numbers, self._trees, self._divisor, x, out)
         return out
 
     def shap(self, x: Floats) -> Floats:
@@ -220,7 +223,7 @@ def forest_sums(
 
 @stamped
 @njit(cache=True, nogil=True)
-def _contributions(words: Words, numbers: Floats, trees: int, divisor: float, x: Floats, out: Floats) -> None:
+def forest_moves(words: Words, numbers: Floats, trees: int, divisor: float, x: Floats, out: Floats) -> None:
     walking = np.empty(trees, np.int64)
     at = np.empty(trees, np.int64)
     moves = np.empty(out.shape[1], np.float64)
