@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from parakh.expressions.growing import Growing
 from parakh.expressions.kernels import kernel
 
 __all__ = ["CONFLICT", "DUPLICATE", "NEW", "REFUSED", "IdIndex", "admit_one"]
@@ -120,10 +121,11 @@ class IdIndex:
     ([1, 1, 2], [0, 1, 0], 2)
     """
 
-    __slots__ = ("_count", "_filled", "_next", "_rows", "_table")
+    __slots__ = ("_count", "_filled", "_memory", "_next", "_rows", "_table")
 
     def __init__(self) -> None:
-        self._rows = np.empty((1 << 10, _WORDS), np.int64)
+        self._memory = Growing(_WORDS * _MOST_ROWS)
+        self._rows = self._grown(1 << 10)
         self._table = np.zeros(1 << 11, np.int32)
         self._next: npt.NDArray[np.int32] | None = None
         self._filled = 0  # rows of it
@@ -184,7 +186,9 @@ class IdIndex:
         self._count = int(_forget(self._rows, self._count, gone, moved))
         spare = self._rows.shape[0] - self._count
         if spare > self._count and spare > 1 << 16:
-            self._rows = self._rows[: max(self._count * 5 // 4, 1 << 10)].copy()
+            kept, self._memory = self._rows[: self._count], Growing(_WORDS * _MOST_ROWS)
+            self._rows = self._grown(max(self._count * 5 // 4, 1 << 10))
+            self._rows[: self._count] = kept
         self._begin_anew(self._rows.shape[0])
         return moved
 
@@ -210,12 +214,15 @@ class IdIndex:
         if needed > self._rows.shape[0]:
             if needed > _MOST_ROWS:
                 raise MemoryError(f"more than {_MOST_ROWS} event ids in one index")
-            # An eighth more at a time, in place: doubling would cost 48 bytes an id, and copying as much for a moment.
-            self._rows.resize((max(needed, self._rows.shape[0] * 9 // 8), _WORDS), refcheck=False)
+            # An eighth more at a time: doubling would cost 48 bytes an id.
+            self._rows = self._grown(max(needed, self._rows.shape[0] * 9 // 8))
         if 4 * needed > 3 * self._table.shape[0]:  # many at once
             self._begin_anew(needed)
         elif self._next is not None or 8 * needed > 5 * self._table.shape[0]:
             self._fill_next(more)
+
+    def _grown(self, rows: int) -> npt.NDArray[np.int64]:
+        return self._memory.to(_WORDS * rows).reshape(rows, _WORDS)
 
     def _begin_anew(self, rows: int) -> None:
         self._table, self._next = np.zeros(_table_size(rows), np.int32), None

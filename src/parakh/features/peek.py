@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from parakh.expressions.memory import address_of
 from parakh.features import tables as t
 from parakh.features.plan import FeaturePlan
 from parakh.features.state import Entries, FeatureState
@@ -102,10 +101,8 @@ class _KeyCopy(FeatureState):
         top = int(self._control[t.TOP])
         room = -(-len(words) // _LINE) * _LINE
         if top + room > len(self._arena):
-            wider = np.zeros(2 * (top + room), np.int64)
-            wider[:top] = self._arena[:top]
-            self._arena = wider
-            self._control[t.ARENA], self._control[t.ROOM] = address_of(wider), len(wider)
+            self._grow_arena(room)
+            self._place()
         self._arena[top : top + len(words)] = words
         self._control[t.TOP] = top + room
         return top

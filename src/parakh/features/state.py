@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parakh.errors import StateLimitError
+from parakh.expressions.growing import Growing
 from parakh.expressions.memory import address_of
 from parakh.features import tables as t
 from parakh.features.definition import Calendar
@@ -87,7 +88,8 @@ class FeatureState:
         self.held = HeldEvents(plan.most_keys, plan.most_labels)
         self._program = plan.program
         self._control = np.zeros(int(plan.program[t.PROGRAM_CONTROL]), np.int64)
-        self._arena = np.zeros(_FIRST_WORDS, np.int64)
+        self._memory = Growing(plan.state_bytes // 8)
+        self._arena = self._memory.to(_FIRST_WORDS)
         self._hash = np.zeros((1 << 10, 2), np.int64)
         self._scratch = np.zeros(3 * max(1, plan.windows), np.int64)
         self._codes = np.zeros(64 * plan.most_keys, np.int64)
@@ -259,7 +261,8 @@ class FeatureState:
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Takes on the state of a snapshot of the same plan."""
         self._control[:] = arrays["control"]
-        self._arena = np.zeros(max(_FIRST_WORDS, len(arrays["arena"])), np.int64)
+        self._memory = Growing(self.plan.state_bytes // 8)
+        self._arena = self._memory.to(max(_FIRST_WORDS, len(arrays["arena"])))
         self._arena[: len(arrays["arena"])] = arrays["arena"]
         self._hash = _owned(arrays["hash"])
         self.held.times, self.held.sequences = _owned(arrays["held.times"]), _owned(arrays["held.sequences"])
@@ -285,7 +288,7 @@ class FeatureState:
             self._grow_arena(amount)
         elif need == t.NEED_HASH:
             self._claim(self._hash.nbytes)
-            wider = np.zeros((2 * len(self._hash), 2), np.int64)
+            wider = Growing(4 * len(self._hash)).to(4 * len(self._hash)).reshape(-1, 2)
             rehash(address_of(self._hash), len(self._hash) - 1, address_of(wider), len(wider) - 1)
             self._hash = wider
         elif need == t.NEED_SLOTS:
@@ -306,7 +309,7 @@ class FeatureState:
         most = len(self._arena) + (self.plan.state_bytes - self.nbytes) // 8
         if needed > most:
             raise self._limit(8 * (needed - len(self._arena)))
-        self._resize(self._arena, min(most, max(needed, _grown(len(self._arena)))))
+        self._arena = self._memory.to(min(most, max(needed, _grown(len(self._arena)))))
 
     def _grow_pairs(self, table: int) -> None:
         parts = self._parts[table]
