@@ -130,18 +130,6 @@ def test_the_bound_is_kept_and_said() -> None:
     assert stream.state.nbytes <= 600_000
 
 
-def test_room_that_is_made_ahead_stays_within_the_bound() -> None:
-    stream = Stream(transfers(accounts(SENT), state_bytes=600_000))
-    with pytest.raises(StateLimitError):
-        stream.take(columns(200_000, keys=50_000))
-    stream.state.make_room()
-    assert stream.state.nbytes <= 600_000
-    roomy = Stream(transfers(accounts(SENT)))
-    before = roomy.state.nbytes
-    roomy.state.make_room()
-    assert roomy.state.nbytes > before
-
-
 def test_what_is_forgotten_is_forgotten_swept_or_not() -> None:
     first = feature("first", K.FIRST, "amount", by=("payer",))
     settings = {"horizon_us": UNITS["h"], "lateness_us": UNITS["m"]}

@@ -189,13 +189,12 @@ class Engine:
         return self.state.nbytes + self.strings.nbytes + self.ids.nbytes
 
     def make_room(self) -> None:
-        """Room for what comes first: arrays that were restored are full, and those who ask first are not to wait while
-        they grow.
+        """Room for what comes first: texts and ids that were restored are full, and those who ask first are not to wait
+        while they grow.
         """
         texts = self.batch_size * max((plan.decoder.interned for plan in self.plan.types), default=0)
         self.strings.reserve(texts, texts * _TEXT_BYTES)
         self.ids.room(self.batch_size)
-        self.state.make_room()
 
     def __repr__(self) -> str:
         name, counts = self.project.definitions.settings.name, self.counts

@@ -6,7 +6,6 @@ flat arrays and counters; nothing in it depends on how the log was cut into batc
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -274,12 +273,6 @@ class FeatureState:
         self._place()
 
     # -- growth -------------------------------------------------------------------------------------------------------
-
-    def make_room(self) -> None:
-        """Let the arena grow now, within the state's limit, in the place of the next batch that needs it."""
-        with contextlib.suppress(StateLimitError):
-            self._grow_arena(_FIRST_WORDS)
-        self._place()
 
     def _supply(self, need: int) -> None:
         """Gives the kernel what it stopped for."""
