@@ -58,11 +58,14 @@ Told = Answer | Problem
 
 @dataclass(frozen=True, slots=True)
 class LiveVersion:
-    """What goes with the version that decides now, before the desk: its storing, its enrichments, its types."""
+    """What goes with the version that decides now, before the desk: its storing, its enrichments, its types - `short`
+    those whose events need nothing but the desk.
+    """
 
     storing: Storing
     enrichments: Enrichments
     types: Mapping[str, int]
+    short: Mapping[str, int]
     events: Mapping[str, EventType]
     deadline_s: float
 
@@ -108,8 +111,7 @@ class Service:
 
     def is_short(self, event_type: str) -> bool:
         """Whether events of this type need nothing but the desk, so that `submit` takes them."""
-        live = self.live
-        return event_type in live.types and not live.enrichments.asks(event_type)
+        return event_type in self.live.short
 
     def submit(
         self, event_type: str, body: bytes, features: bool, tell: Callable[[list[Told]], object]
@@ -120,13 +122,14 @@ class Service:
             return problem("log_full", retry_after_s=1)
         if self.too_busy():
             return problem("overloaded", "what is asked now would be answered too late", retry_after_s=1)
-        if not self.is_short(event_type):  # another version has come while the body came
+        kind = self.live.short.get(event_type)
+        if kind is None:  # another version has come while the body came
             changed = "the project has changed just now; the same request may be sent again"
             return problem("overloaded", changed, retry_after_s=1) if event_type in self.live.types else self._no_type()
         stored = self._stored(event_type, body)
         if isinstance(stored, Problem):
             return stored
-        self.queue.submit(Item(self.live.types[event_type], stored, True, features), tell)
+        self.queue.submit(Item(kind, stored, True, features), tell)
         return None
 
     def too_busy(self) -> bool:

@@ -364,8 +364,9 @@ class Desk:
 
     def _unanswered(self) -> tuple[str, ...]:
         """What the batch that was taken last was decided without, so that it can be made again."""
-        models = sorted(self.guard.unanswered) if self.guard is not None else []
-        return (*models, WINDOWS) if self.engine.blind else tuple(models)
+        models = self.guard.unanswered if self.guard is not None else ()
+        blind = (WINDOWS,) if self.engine.blind else ()
+        return (*sorted(models), *blind) if models else blind
 
     def _answer_others(self, items: Sequence[Item], batch: LogBatch, statuses: NDArray[np.uint8]) -> None:
         """What is not new: came before, came before with another body, or cannot be read."""

@@ -268,14 +268,15 @@ class _Exchange:
         else:
             head = _OK if not told.headers else _head(told.status, (*_HEADERS, *told.headers))
         self.response_complete = True
+        is_open = not self._transport.is_closing()
+        if is_open:
+            ending = b"\r\n\r\n" if self.keep_alive else b"\r\nconnection: close\r\n\r\n"
+            self._transport.write(b"%b%d%b%b" % (head, len(body), ending, body))
         self._route.done(told, self._began)
-        if self._transport.is_closing():
-            return
-        ending = b"\r\n\r\n" if self.keep_alive else b"\r\nconnection: close\r\n\r\n"
-        self._transport.write(b"%b%d%b%b" % (head, len(body), ending, body))
-        if not self.keep_alive:
-            self._transport.close()
-        self.on_response()
+        if is_open:
+            if not self.keep_alive:
+                self._transport.close()
+            self.on_response()
 
 
 class HotConnection(Connection):

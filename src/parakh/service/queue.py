@@ -213,7 +213,12 @@ class DeskQueue:
             self._decide(self._some_singles())
 
     def _some_singles(self) -> list[_Waiting]:
-        return [self._singles.popleft() for _ in range(min(len(self._singles), _AT_ONCE))]
+        singles = self._singles
+        if len(singles) > _AT_ONCE:
+            return [singles.popleft() for _ in range(_AT_ONCE)]
+        taken = list(singles)
+        singles.clear()
+        return taken
 
     def _decide(self, group: list[_Waiting]) -> None:
         if self._is_mistaken:

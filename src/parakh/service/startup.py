@@ -205,10 +205,13 @@ async def _assembled(
 def _live(version: LiveProject, tokens: Tokens, desk: Desk) -> LiveVersion:
     definitions = version.original.definitions
     deadlines = [policy.deadline_us for policy in definitions.policies]
+    enrichments = Enrichments(definitions, clock=time.monotonic)
+    types = {plan.event.name: plan.index for plan in desk.engine.plan.types}
     return LiveVersion(
         storing=Storing(definitions, tokens.of),
-        enrichments=Enrichments(definitions, clock=time.monotonic),
-        types={plan.event.name: plan.index for plan in desk.engine.plan.types},
+        enrichments=enrichments,
+        types=types,
+        short={name: index for name, index in types.items() if not enrichments.asks(name)},
         events={event.name: event for event in definitions.events},
         deadline_s=min(deadlines, default=50_000) / 1e6,
     )
