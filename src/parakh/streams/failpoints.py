@@ -1,7 +1,8 @@
 """Named places where a test may stop the process, so that every step of a write is tried with a crash before and after.
 
 PARAKH_FAILPOINT=NAME[:COUNT[:ACTION]] makes the COUNT-th arrival at NAME (the first, unless said) kill the process as
-`kill -9` does, or with ACTION `eio` or `enospc` raise what a failing disk raises. Unset, a failpoint is one comparison.
+`kill -9` does, or with ACTION `eio` or `enospc` raise what a failing disk raises: a full one three times in a row, as it
+stays full for a while. Unset, a failpoint is one comparison.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FAILPOINTS = (
 )
 """Every failpoint in the code."""
 
-_ERRORS = {"eio": errno.EIO, "enospc": errno.ENOSPC}
+_ERRORS = {"eio": (errno.EIO, 1), "enospc": (errno.ENOSPC, 3)}
 
 
 class _Armed:
@@ -54,8 +55,8 @@ def reach(name: str) -> None:
     if _armed.name != name:
         return
     _armed.left -= 1
-    if _armed.left == 0:
-        if _armed.action in _ERRORS:
-            code = _ERRORS[_armed.action]
+    code, times = _ERRORS.get(_armed.action, (0, 1))
+    if -times < _armed.left <= 0:
+        if code:
             raise OSError(code, os.strerror(code))
         os.kill(os.getpid(), signal.SIGKILL)
