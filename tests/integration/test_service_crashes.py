@@ -279,14 +279,14 @@ def test_r6_a_disk_that_is_really_full(tmp_path: Path) -> None:
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(mount)], capture_output=True, check=False)
     if made.returncode != 0:
         pytest.skip("no disk can be mounted here")
+    data = mount / "data"
+    service = ServiceProcess(shop(tmp_path / "shop"), data)
+    service.output = tmp_path / "said.log"
+    callers = Callers(service)
     try:
-        data = mount / "data"
         data.mkdir()
         (data / "service.toml").write_text('[log]\nsegment = "1MB"\n[snapshots]\nevents = 100000000\n')
-        service = ServiceProcess(shop(tmp_path / "shop"), data)
-        service.output = tmp_path / "said.log"
         service.start()
-        callers = Callers(service)
         callers.begin(SEED, enough=10**9)
         filler = mount / "filler"
         for _ in range(rounds):
@@ -307,4 +307,6 @@ def test_r6_a_disk_that_is_really_full(tmp_path: Path) -> None:
         callers.check()
         proved(service)
     finally:
+        callers.end()
+        service.stop()
         subprocess.run(["umount", "-l", str(mount)], check=False)
