@@ -1,8 +1,8 @@
 """Named places where a test may stop the process, so that every step of a write is tried with a crash before and after.
 
 PARAKH_FAILPOINT=NAME[:COUNT[:ACTION]] makes the COUNT-th arrival at NAME (the first, unless said) kill the process as
-`kill -9` does, or with ACTION `eio` or `enospc` raise what a failing disk raises: a full one three times in a row, as it
-stays full for a while. Unset, a failpoint is one comparison.
+`kill -9` does, or with ACTION `eio` or `enospc` raise what a failing disk raises: a full one three times in a row, as
+it stays full for a while. Unset, a failpoint is one comparison.
 """
 
 from __future__ import annotations
