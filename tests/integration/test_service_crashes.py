@@ -6,6 +6,7 @@ many kills as the reliability statements ask for; without it each has a short sl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -290,15 +291,11 @@ def test_r6_a_disk_that_is_really_full(tmp_path: Path) -> None:
         callers.begin(SEED, enough=10**9)
         filler = mount / "filler"
         for _ in range(rounds):
-            with filler.open("wb") as file:
-                try:
-                    while True:
-                        file.write(bytes(1 << 16))
-                        file.flush()
-                except OSError:
-                    pass
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(1 << 16))
             time.sleep(1.0)
-            filler.unlink()
+            filler.unlink(missing_ok=True)
             freed = time.monotonic()
             while callers.last < freed and time.monotonic() < freed + 10:
                 time.sleep(0.05)

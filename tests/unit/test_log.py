@@ -121,10 +121,12 @@ def test_the_next_segment_is_made_without_pauses_where_it_falls_behind(tmp_path:
             super().make(path, header, size)
 
     with opened(tmp_path, disk=Asked()) as log:
-        while log.end < SEGMENT // 4:
-            log.append(1, bytes(400), arrived_us=0)
-        log.wait(log.end)
-        assert [has_time(made) for has_time in asked for made in (0.1, 0.25)] == [False, True]
+        while log.end < SEGMENT // 8:
+            log.wait(log.append(1, bytes(400), arrived_us=0))
+        deadline = time.monotonic() + 10
+        while not asked and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert [has_time(0.0) for has_time in asked] == [True], "nothing has come since"
         while log.end < SEGMENT // 2:
             log.append(1, bytes(400), arrived_us=0)
         assert [asked[0](made) for made in (0.25, 0.5, 0.75)] == [False, False, True]

@@ -242,8 +242,7 @@ class Express:
         d[on.ARRIVED] = arrived_us
         self.plan.decoder.started_at(arrived_us)
         rows, table, known = engine.ids.room(count)
-        # The rows grow in their place, and may be moved then.
-        if rows is not arrays.get(on.IDS) or len(rows) != d[on.IDS_SIZE] or table is not arrays[on.ID_TABLE]:
+        if rows is not arrays.get(on.IDS) or table is not arrays[on.ID_TABLE]:  # they have grown
             self._put(on.IDS, rows, on.IDS_SIZE, on.ID_WIDTH)
             self._put(on.ID_TABLE, table, on.ID_TABLE_SIZE)
         d[on.KNOWN], d[on.CLOCK] = known, engine.admission.clock_or_before_all

@@ -29,6 +29,7 @@ __all__ = [
     "Reason",
     "Record",
     "Writer",
+    "explain_all",
     "explained",
     "feature_values",
     "read_record",

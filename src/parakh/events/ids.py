@@ -248,5 +248,5 @@ class IdIndex:
 
 
 def _table_size(rows: int) -> int:
-    """A power of two that so many rows fill to three quarters at most."""
-    return 1 << max(11, (rows * 4 // 3).bit_length())
+    """A power of two that so many rows fill to nine sixteenths at most: the next one need not be begun yet."""
+    return 1 << max(11, (rows * 16 // 9).bit_length())

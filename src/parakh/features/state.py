@@ -30,7 +30,7 @@ __all__ = ["Entries", "FeatureState"]
 Words = npt.NDArray[np.int64]
 
 _FIRST_WORDS = 1 << 12
-_DOUBLE_UNTIL = 1 << 20  # words; larger arrays grow by an eighth: they are moved by the system, not copied
+_DOUBLE_UNTIL = 1 << 20  # words; larger arrays grow by an eighth
 _NO_LABELS = np.zeros((1, t.LABEL_CODES), np.int64)
 _NO_BOUNDS = np.zeros((1, 1), np.int64)
 
@@ -281,7 +281,7 @@ class FeatureState:
             self._grow_arena(amount)
         elif need == t.NEED_HASH:
             self._claim(self._hash.nbytes)
-            wider = Growing(4 * len(self._hash)).to(4 * len(self._hash)).reshape(-1, 2)
+            wider = np.zeros((2 * len(self._hash), 2), np.int64)
             rehash(address_of(self._hash), len(self._hash) - 1, address_of(wider), len(wider) - 1)
             self._hash = wider
         elif need == t.NEED_SLOTS:
@@ -319,7 +319,7 @@ class FeatureState:
             fill_pairs(address_of(parts), int(pairs[t.PAIR_COUNT]), address_of(self._tables[table]), size - 1)
 
     def _resize(self, array: npt.NDArray[Any], shape: int | tuple[int, ...]) -> None:
-        """Grows an array in place: large ones are moved by the operating system, not copied."""
+        """Grows an array; a large one is moved by the operating system where there is no room behind it."""
         rows = shape if isinstance(shape, int) else shape[0]
         self._claim((rows - len(array)) * (array.nbytes // len(array)))
         array.resize(shape, refcheck=False)

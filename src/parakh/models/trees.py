@@ -79,10 +79,8 @@ class TreeScorer:
 
     @property
     def express(self) -> tuple[int, int, Words, int, float, int, float]:
-        """What a kernel scores and explains by without Python: the addresses of `forest_sums` and `forest_moves`, and
-        their arguments without x and out.
-
-        `numbers` are the bits of `words`.
+        """What a kernel scores and explains by without Python: the addresses of `forest_sums` and `forest_moves`, then
+        words, trees and divisor for both, link and steepness for the first. `numbers` are the bits of `words`.
         """
         sums, moves = kernel_address(forest_sums, SUMS, nb.none), kernel_address(forest_moves, MOVES, nb.none)
         return sums, moves, self._words, self._trees, self._divisor, int(self._forest.link), self._forest.steepness

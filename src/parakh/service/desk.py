@@ -366,7 +366,7 @@ class Desk:
         """What the batch that was taken last was decided without, so that it can be made again."""
         models = self.guard.unanswered if self.guard is not None else ()
         blind = (WINDOWS,) if self.engine.blind else ()
-        return (*sorted(models), *blind) if models else blind
+        return (*sorted(models), *blind)
 
     def _answer_others(self, items: Sequence[Item], batch: LogBatch, statuses: NDArray[np.uint8]) -> None:
         """What is not new: came before, came before with another body, or cannot be read."""

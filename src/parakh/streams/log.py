@@ -45,7 +45,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _AGAIN_S = 0.5
 _SLOW_S = 0.002
 _BEGUN, _DONE = 1 / 8, 3 / 4
-"""The next segment is made from when this one is so full, to when it is that full."""
+"""The next segment is begun when this one is so full, and is to be there when it is that full."""
 _OF_LATE = 16
 """Where a write has usually taken longer, over about so many of late, the writer has them all."""
 _logger = logging.getLogger("parakh.log")
@@ -425,8 +425,10 @@ class EmbeddedLog:
         if (self.folder / "spare").exists():
             return
 
+        begun = self.end - start
+
         def has_time(made: float) -> bool:
-            return self.end - start < (_BEGUN + (_DONE - _BEGUN) * made) * room
+            return self.end - start - begun <= max(_DONE * room - begun, 0) * made
 
         def make() -> None:
             # Where the disk is full now, the writer finds out when it needs the room.
