@@ -276,14 +276,14 @@ def test_r6_a_disk_that_is_really_full(tmp_path: Path) -> None:
     mount.mkdir()
     rounds = max(1, KILLS // 5)
     # With room for the log of so long, which would fill a smaller disk for good.
-    size = f"size={64 + 4 * rounds}m"
+    size = f"size={32 + 2 * rounds}m"
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(mount)], capture_output=True, check=False)
     if made.returncode != 0:
         pytest.skip("no disk can be mounted here")
     data = mount / "data"
     service = ServiceProcess(shop(tmp_path / "shop"), data)
     service.output = tmp_path / "said.log"
-    callers = Callers(service)
+    callers = Callers(service, callers=1)
     try:
         data.mkdir()
         (data / "service.toml").write_text('[log]\nsegment = "1MB"\n[snapshots]\nevents = 100000000\n')
