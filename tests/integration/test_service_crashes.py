@@ -274,7 +274,7 @@ def test_r6_a_full_disk_is_waited_for(service: ServiceProcess) -> None:
 def test_r6_a_disk_that_is_really_full(tmp_path: Path) -> None:
     mount = tmp_path / "small"
     mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=320m", "tmpfs", str(mount)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=640m", "tmpfs", str(mount)]
     made = subprocess.run(command, capture_output=True, check=False)
     if made.returncode != 0:
         pytest.skip("no disk can be mounted here")
