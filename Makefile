@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo         install, simulate 200,000 events, watch them being judged"
-	@echo "make test         install and run the tests (about 12 minutes on two cores)"
+	@echo "make test         install and run the tests (5 to 12 minutes on two cores)"
 	@echo "make check        what CI runs: format, lint, types, import contracts, tests"
 	@echo "make bench        speed against its peers, and of the service, written to benchmarks/results.md"
 	@echo "make bench-service  the service alone: durable decisions over HTTP beside a server that does nothing"
