@@ -69,7 +69,7 @@ class Labelling:
         self.forsaken: list[int] = []
 
     def __len__(self) -> int:
-        return sum([piece.since.size for piece in self._pieces]) if self._pieces else 0
+        return sum([piece.since.size for piece in self._pieces])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What a snapshot keeps: the labels that wait, in order, and since when (NOT_YET before the first event)."""
