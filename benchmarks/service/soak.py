@@ -46,6 +46,7 @@ _SHORTER = (("7d", f"{KEPT_H}h"), ("1d", "2h"))  # the workload's long windows, 
 _MINUTE_S = 60.0
 _UNSYNCED = 4 << 20  # bytes of log that may wait for the disk
 _SEGMENT = 16 << 20
+_REMOVAL_S = 60.0
 _RECENT_H = 2  # that devices and merchants look back; cards look back as far as the log is kept
 
 # What the operating guide says a thing takes at most.
@@ -126,6 +127,7 @@ class Soak:
         if kept[0][2] > log.first:
             log.wait(desk.trim(kept[0][2], now_us))
             log.trim(kept[0][2])
+            _wait_for_removal(self.folder / "log")
         since = log.end - (self._end if before else 0)
         self._end = log.end
         engine = desk.engine
@@ -202,6 +204,13 @@ def _state_bound(at: Sample) -> float:
 def _log_bound(at: Sample) -> float:
     """Entries kept; the oldest segment is only removed whole, the newest and the next are made ahead."""
     return (ENTRY_BYTES * at.held_events + 3 * _SEGMENT) / 1e6
+
+
+def _wait_for_removal(log: Path) -> None:
+    """Wait for what the log gives back beside, which takes seconds: an hour of the clock here may be as short."""
+    deadline = time.monotonic() + _REMOVAL_S
+    while time.monotonic() < deadline and any(log.glob("*.old")):
+        time.sleep(0.01)
 
 
 def _rss() -> float:
