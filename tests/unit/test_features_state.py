@@ -12,7 +12,9 @@ from parakh.decisions.definition import Definitions
 from parakh.errors import ExpressionError, StateLimitError
 from parakh.events.definition import EventType, Field
 from parakh.expressions.types import INTEGER, NULL_WORD, TIMESTAMP
+from parakh.features import tables
 from parakh.features.definition import AggregateKind, Entity, FeatureDefinition
+from parakh.features.state import FeatureState
 
 K = AggregateKind
 
@@ -189,3 +191,109 @@ def test_an_empty_batch_and_a_project_without_features() -> None:
     assert (stream.state.keys, stream.state.records) == (0, 0)
     empty = {name: values[:0] for name, values in columns(1, keys=1).items()}
     assert stream.take(empty) == {}
+
+
+# -- the hash of values, which grows while it is used ------------------------------------------------------------------
+
+
+def home(value: int, identity: int) -> int:
+    """Where an entry of the hash is looked for first, but for the mask."""
+    x = (value * 0x9E3779B97F4A7C1 + identity * 0x2545F4914F6CDD1D) % 2**64
+    x ^= x >> 32 & 0xFFFFFFFF
+    x = x * 0x2127599BF4325C37 % 2**64
+    return x ^ (x >> 29 & 0x7FFFFFFFF)
+
+
+def reachable(table: np.ndarray[Any, np.dtype[np.int64]], left: int | None = None) -> int:
+    """How many entries a table of the hash has; each is found by going on from its home."""
+    mask = len(table) - 1
+    held = np.flatnonzero(table[:, 1])
+    for slot in held.tolist():
+        first = home(int(table[slot, 0]), int(table[slot, 1]) >> 30) & mask
+        assert all(table[i & mask, 1] for i in range(first, first + (slot - first & mask))), slot
+    assert left is None or not held.size or held[-1] < left
+    return held.size
+
+
+def held_in_hash(state: FeatureState) -> int:
+    """How many values stand in the hash, and in the table before where it is on its way from one to the other."""
+    before = 0 if state._hash_before is None else reachable(state._hash_before, int(state._growth[tables.LEFT]))
+    found = reachable(state._hash) + before
+    assert found == int(state._control[tables.HASH_USED])
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 37, 500])
+def test_values_are_found_while_the_hash_grows(size: int) -> None:
+    """Distinct values of few busy keys, with late events and others that leave their windows, at any size of batch."""
+    count, keys = 12_000, 5
+    random = np.random.default_rng(11)
+    data = columns(count, keys, seed=11)
+    data["paid_at"] += random.integers(-40, 1, count) * UNITS["s"]
+    # Few values at first, then ever more: some of them leave in the middle of a growth.
+    data["device"] = random.integers(0, np.linspace(50, 20_000, count).astype(np.int64))
+    definitions = transfers(
+        accounts(feature("devices", K.DISTINCT, "device", ("1h",), by=("payer",))), lateness_us=60 * UNITS["s"]
+    )
+    stream, moving = Stream(definitions), 0
+    got: list[int] = []
+    for first in range(0, count, size):
+        batch = {name: values[first : first + size] for name, values in data.items()}
+        got += stream.take(batch)["payer.devices_1h"].tolist()
+        if first % 500 < size and (held_in_hash(stream.state) or not first):
+            moving += stream.state._hash_before is not None
+            stream.state.sweep(2)
+    times, payers, devices = (data[name].tolist() for name in ("paid_at", "payer", "device"))
+    for i in random.integers(0, count, 400).tolist():
+        since = times[i] - UNITS["h"]
+        seen = {devices[j] for j in range(i + 1) if payers[j] == payers[i] and since < times[j] <= times[i]}
+        assert got[i] == len(seen), i
+    assert moving, "it was never looked at while it grew"
+    assert len(stream.state._hash) >= 8 * 1024
+
+
+def test_a_snapshot_in_the_middle_of_a_growth_has_everything() -> None:
+    definitions = transfers(accounts(feature("devices", K.DISTINCT, "device", ("1h",), by=("payer",))))
+    data = columns(9_000, 3, seed=5, gap_us=100_000)
+    data["device"] = np.random.default_rng(5).integers(0, 6_000, 9_000)
+    whole, other, taken = Stream(definitions), Stream(definitions), 0
+    for first in range(0, 9_000, 100):
+        batch = {name: values[first : first + 100] for name, values in data.items()}
+        expected = whole.take(batch)["payer.devices_1h"]
+        if taken:
+            assert other.take(batch)["payer.devices_1h"].tolist() == expected.tolist(), first
+        if whole.state._hash_before is not None:
+            other = Stream(definitions, strings=whole.strings)
+            other.state.restore({name: array.copy() for name, array in whole.state.arrays().items()})
+            assert whole.state._hash_before is None
+            assert held_in_hash(whole.state) == held_in_hash(other.state) > 0
+            taken += 1
+    assert taken > 1
+
+
+def test_a_chain_over_the_end_of_the_table_is_found_while_it_is_moved() -> None:
+    definitions = transfers(accounts(feature("devices", K.DISTINCT, "device", ("1h",), by=("payer",))))
+    stream, seen = Stream(definitions), set[int]()
+
+    def take(values: list[int]) -> None:
+        count = len(values)
+        data = {**columns(count, 1, gap_us=0), "device": np.array(values)}
+        got = stream.take(data)["payer.devices_1h"].tolist()
+        for value, distinct in zip(values, got):
+            seen.add(value)
+            assert distinct == len(seen), value
+
+    take([*range(100)])
+    state = stream.state
+    identity = int(state._hash[np.flatnonzero(state._hash[:, 1])[0], 1]) >> 30
+    last = [value for value in range(100, 60_000) if home(value, identity) & 1023 >= 1021]
+    take(last[:40])
+    assert np.count_nonzero(state._hash[:20, 1]) == 20, "the chain goes over the end"
+    fresh = iter(range(60_000, 70_000))
+    while state._hash_before is None:
+        take([next(fresh)])
+    while state._hash_before is not None:
+        for value in last[:40]:
+            take([value])
+        take([next(fresh)])
+        held_in_hash(state)

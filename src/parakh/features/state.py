@@ -22,7 +22,7 @@ from parakh.features.keys import fill_pairs
 from parakh.features.labels import HeldEvents, LabelUpdates
 from parakh.features.passes import run
 from parakh.features.plan import FeaturePlan
-from parakh.features.repeats import rehash
+from parakh.features.repeats import settle
 from parakh.features.sweeping import sweep_keys
 
 __all__ = ["Entries", "FeatureState"]
@@ -90,6 +90,9 @@ class FeatureState:
         self._memory = Growing(plan.state_bytes // 8)
         self._arena = self._memory.to(_FIRST_WORDS)
         self._hash = np.zeros((1 << 10, 2), np.int64)
+        self._growth = np.zeros(t.GROWTH_WIDTH, np.int64)
+        self._hash_before: Words | None = None
+        self._hash_coming: Words | None = None
         self._scratch = np.zeros(3 * max(1, plan.windows), np.int64)
         self._codes = np.zeros(64 * plan.most_keys, np.int64)
         self._slots: list[npt.NDArray[Any]] = [np.zeros(1 << 8, np.int64) for _ in plan.histories]
@@ -240,6 +243,7 @@ class FeatureState:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What a snapshot keeps: views of the arrays, good until the next batch."""
+        self._settle()
         kept: dict[str, npt.NDArray[Any]] = {
             "control": self._control,
             "arena": self._arena[: int(self._control[t.TOP])],
@@ -263,7 +267,8 @@ class FeatureState:
         self._memory = Growing(self.plan.state_bytes // 8)
         self._arena = self._memory.to(max(_FIRST_WORDS, len(arrays["arena"])))
         self._arena[: len(arrays["arena"])] = arrays["arena"]
-        self._hash = _owned(arrays["hash"])
+        self._hash, self._hash_before, self._hash_coming = _owned(arrays["hash"]), None, None
+        self._growth[t.LEFT] = 0
         self.held.times, self.held.sequences = _owned(arrays["held.times"]), _owned(arrays["held.sequences"])
         self.held.types, self.held.codes = _owned(arrays["held.types"]), _owned(arrays["held.codes"])
         self.held.ranks = _owned(arrays["held.ranks"])
@@ -280,10 +285,7 @@ class FeatureState:
         if need == t.NEED_ARENA:
             self._grow_arena(amount)
         elif need == t.NEED_HASH:
-            self._claim(self._hash.nbytes)
-            wider = np.zeros((2 * len(self._hash), 2), np.int64)
-            rehash(address_of(self._hash), len(self._hash) - 1, address_of(wider), len(wider) - 1)
-            self._hash = wider
+            self._grow_hash()
         elif need == t.NEED_SLOTS:
             slots = self._slots[which]
             self._resize(slots, max(amount, _grown(len(slots))))
@@ -303,6 +305,28 @@ class FeatureState:
         if needed > most:
             raise self._limit(8 * (needed - len(self._arena)))
         self._arena = self._memory.to(min(most, max(needed, _grown(len(self._arena)))))
+
+    def _grow_hash(self) -> None:
+        """The next step of the hash's growth: the table before may go, one is to come, or takes the place of this one.
+
+        These two are not counted in `nbytes`: they are there for a while.
+        """
+        if self._hash_before is not None and not self._growth[t.LEFT]:
+            self._hash_before = None
+        elif self._hash_coming is None:
+            self._hash_coming = np.empty((2 * len(self._hash), 2), np.int64)
+            self._growth[t.CLEARED] = 0
+        else:
+            self._claim(self._hash.nbytes)
+            self._settle()
+            self._hash_before, self._hash, self._hash_coming = self._hash, self._hash_coming, None
+            self._growth[t.LEFT] = len(self._hash_before)
+
+    def _settle(self) -> None:
+        """End what the hash's growth has begun: nothing is left in the table before."""
+        settle(self._control)
+        self._hash_before = None
+        self._place()
 
     def _grow_pairs(self, table: int) -> None:
         parts = self._parts[table]
@@ -347,6 +371,11 @@ class FeatureState:
         control = self._control
         control[t.ARENA], control[t.ROOM] = address_of(self._arena), len(self._arena)
         control[t.HASH], control[t.HASH_MASK] = address_of(self._hash), len(self._hash) - 1
+        growth = self._growth
+        growth[t.BEFORE], growth[t.BEFORE_MASK] = _address_and_rows(self._hash_before)
+        growth[t.BEFORE_MASK] -= 1
+        growth[t.COMING], growth[t.COMING_SLOTS] = _address_and_rows(self._hash_coming)
+        control[t.GROWTH] = address_of(growth)
         control[t.SCRATCH], control[t.CODES] = address_of(self._scratch), address_of(self._codes)
         for number, slots in enumerate(self._slots):
             history = self._history(number)
@@ -379,6 +408,10 @@ class FeatureState:
 
 def _grown(words: int) -> int:
     return 2 * words if words < _DOUBLE_UNTIL else words + words // 8
+
+
+def _address_and_rows(array: Words | None) -> tuple[int, int]:
+    return (0, 0) if array is None else (address_of(array), len(array))
 
 
 def _owned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

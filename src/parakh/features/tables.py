@@ -50,7 +50,7 @@ LATE_BIT = 256
     HASH_USED,
     SCRATCH,
     CODES,
-    CODES_ROOM,
+    GROWTH,  # where it stands how the hash grows
     PASS,
     NEXT,
     RUNNING_CLOCK,
@@ -63,6 +63,17 @@ LATE_BIT = 256
 
 # What a kernel needs before it can go on.
 NEED_NOTHING, NEED_ARENA, NEED_HASH, NEED_SLOTS, NEED_PAIRS, NEED_HELD = range(6)
+
+# How the hash grows.
+(
+    BEFORE,  # the table before, and its mask: what is left in it is on its way to the one that is used
+    BEFORE_MASK,
+    LEFT,  # slots of it, from the first, in which something may stand
+    COMING,  # the next table, which is cleared; 0 where none is wanted yet
+    COMING_SLOTS,
+    CLEARED,  # slots of it
+    GROWTH_WIDTH,
+) = range(7)
 
 FREE_CLASSES = 40  # free lists a history: 0 for slots, 1 + log2(capacity) for rings
 
