@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from benchmarks.results import say
 from benchmarks.service.prepared import Requests, Sent
 from benchmarks.service.servers import Machine, Server
 
-__all__ = ["Bench", "Load", "Run", "middle", "spread"]
+__all__ = ["MEMORY", "Bench", "Load", "Run", "middle", "spread"]
 
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Where files are kept in memory; None where there is no such place."""
 STOLEN = 0.05  # of all cores' time: a run that lost more is done again, as long as there are retakes
 WARM_S = 1.0  # at the beginning of a run, not counted
 _SPARE_S = 120.0
@@ -52,9 +55,14 @@ class Run:
 
 @dataclass(slots=True)
 class Bench:
-    """Where the runs of a benchmark leave their files, and what went wrong over all of them."""
+    """Where the runs of a benchmark leave their files, and what went wrong over all of them.
+
+    `folder` is on the disk that is measured. What is sent, and what came of it, is kept in `held`, which is not: some
+    hundred megabytes that are written, or given back, beside a service make its log wait for tens of milliseconds.
+    """
 
     folder: Path
+    held: Path
     retakes: int = 3
     answered: int = 0  # events, all checked
     failed: int = 0  # requests
@@ -65,14 +73,14 @@ class Bench:
     def write(self, requests: Requests) -> Path:
         """Requests as a file that a run reads."""
         self._made += 1
-        path = self.folder / f"requests-{self._made}.npz"
+        path = self.held / f"requests-{self._made}.npz"
         requests.write(path)
         return path
 
     def start(self, server: Server, requests: Path, load: Load) -> Under:
         """A generator on its way."""
         self._made += 1
-        out = self.folder / f"sent-{self._made}.npz"
+        out = self.held / f"sent-{self._made}.npz"
         command = [
             sys.executable, "-m", "benchmarks.service.load", "--port", str(server.port),
             "--requests", str(requests), "--out", str(out),

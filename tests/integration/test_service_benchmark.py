@@ -212,7 +212,7 @@ def test_a_drawing_escapes_what_it_is_told() -> None:
 
 
 def test_the_server_that_does_nothing_answers_600_bytes(tmp_path, payments) -> None:
-    bench = Bench(tmp_path)
+    bench = Bench(tmp_path, tmp_path)
     with noop(tmp_path) as server:
         run = bench.run(server, lambda: singles(payments.take(200, rate=1_000)), Load(4, 5, named=False))
     assert run.answered == 200
@@ -225,7 +225,7 @@ def test_the_server_that_does_nothing_answers_600_bytes(tmp_path, payments) -> N
 
 
 def test_the_service_is_driven_and_found_again_after_a_kill(tmp_path, payments) -> None:
-    bench = Bench(tmp_path)
+    bench = Bench(tmp_path, tmp_path)
     data = tmp_path / "data"
     with parakh(PROJECT, data, SNAPSHOTS_OFF) as server:
         server.ready()
