@@ -164,8 +164,19 @@ def test_a_third_version_that_is_built_too_takes_its_place(tmp_path: Path, monke
         await settled(service)
         assert (await shown(service))["hash"] == hashes[-1]
         assert builds.begun == hashes
-        assert [path.name for path in (tmp_path / "data" / "building").iterdir()] == [f"{hashes[-1]}.state"]
+        built = tmp_path / "data" / "building"
+        assert [path.name for path in built.iterdir()] == [f"{hashes[-1]}.state"]
         assert logged(service) == [first, hashes[-1]]
+        # It goes when a snapshot has it, and nothing goes while another is built.
+        builds.let.clear()
+        assert (await apply(service, files(tmp_path / "shop", feature=4)))["state"] == "building"
+        await service.changes.forget_built()
+        assert (built / f"{hashes[-1]}.state").is_dir()
+        builds.let.set()
+        await settled(service)
+        assert len(list(built.iterdir())) == 2
+        await service.changes.forget_built()
+        assert not list(built.iterdir())
 
     run(tmp_path, monkeypatch, test)
 

@@ -28,7 +28,7 @@ def test_only_a_snapshot_that_was_written_is_new(
     queue: Any = None
     upkeep = Upkeep(
         tmp_path, desk, queue, log, Telemetry(), SnapshotSettings(every_us=60_000_000), 0,
-        on_trimmed=lambda _: None, on_snapshot=lambda: None,
+        on_trimmed=lambda _: None, on_snapshot=lambda: asyncio.sleep(0),
     )  # fmt: skip
     upkeep.snapshot_at -= 5_000
     upkeep._tried_at -= 5_000

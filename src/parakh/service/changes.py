@@ -9,6 +9,7 @@ built is given up.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -95,7 +96,8 @@ class Changes:
     _ending: set[asyncio.Task[None]] = field(default_factory=set)
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
     _bench: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by a build until its process has ended and what it leaves behind is removed."""
+    """Held by a build until its process has ended and what it leaves behind is removed, and while what was built for
+    others is."""
 
     # -- what is asked ------------------------------------------------------------------------------------------------
 
@@ -221,11 +223,14 @@ class Changes:
         self.on_switch(live)
         return position
 
-    def forget_built(self) -> None:
+    async def forget_built(self) -> None:
         """Remove what was built for versions that were switched to: a snapshot holds their state by now."""
-        if self._under_way is None and not self._bench.locked():
-            shutil.rmtree(self.data / "building", ignore_errors=True)
-            (self.data / "building").mkdir(mode=0o700)
+        if self._under_way is not None or self._bench.locked():
+            return
+        async with self._bench:
+            for folder in list((self.data / "building").iterdir()):
+                with contextlib.suppress(OSError):  # it is tried again after the next snapshot
+                    await asyncio.to_thread(snapshots.remove, folder)
 
     async def close(self) -> None:
         """Give up what is being built."""

@@ -35,6 +35,7 @@ __all__ = [
     "find_snapshots",
     "prune",
     "read_manifest",
+    "remove",
     "restore",
     "write",
 ]
@@ -204,12 +205,26 @@ def prune(parent: Path, *, keep: int = KEPT) -> None:
     """Remove all but the newest snapshots, and what was never finished."""
     folders = sorted((path for path in parent.glob("*") if path.name.isdigit()), reverse=True)
     for folder in folders[keep:]:
-        folder.rename(folder.with_name(folder.name + ".partial"))  # while it is removed it is none
+        _set_aside(folder)
         reach("snapshot.old_removed")
     for partial in parent.glob("*.partial"):
-        for file in partial.glob("*.bin"):
-            Disk().remove(file)
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
+
+
+def remove(folder: Path) -> None:
+    """Remove a snapshot, or what is left of one, in seconds: see `Disk.remove`."""
+    _remove(folder if folder.suffix == ".partial" else _set_aside(folder))
+
+
+def _set_aside(folder: Path) -> Path:
+    """While it is removed it is none."""
+    return folder.rename(folder.with_name(folder.name + ".partial"))
+
+
+def _remove(partial: Path) -> None:
+    for file in partial.glob("*.bin"):
+        Disk().remove(file)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Upkeep:
     settings: SnapshotSettings
     keep_us: int
     on_trimmed: Callable[[int], object]
-    on_snapshot: Callable[[], object]
+    on_snapshot: Callable[[], Awaitable[object]]
     snapshot_position: int = 0
     snapshot_at: float = field(default_factory=time.monotonic)
     _tried_at: float = field(default_factory=time.monotonic)
@@ -93,9 +93,9 @@ class Upkeep:
             _log.error("no snapshot was written", code=code)
             return False
         self.snapshot_position, self.snapshot_at = written, self._tried_at
-        self.on_snapshot()
         self.telemetry.snapshot_written(time.monotonic() - began)
         _log.info("a snapshot was written", position=written, seconds=round(time.monotonic() - began, 3))
+        await self.on_snapshot()
         return True
 
     def trim(self, now_us: int) -> int | None:
