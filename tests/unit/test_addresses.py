@@ -285,11 +285,13 @@ def test_what_is_asked_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "4111" not in caplog.text
 
 
-@given(
-    st.one_of(
-        st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address), st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address)
-    )
-)
+_V4 = st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address)
+_V6 = st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address)
+_FORMS = [ipaddress.ip_network("::ffff:0:0/96"), ipaddress.ip_network("64:ff9b::/96")]
+"""Of an IPv4 address in IPv6: they lead to what stands inside."""
+
+
+@given(st.one_of(_V4, _V6.filter(lambda address: not any(address in form for form in _FORMS))))
 @settings(max_examples=500, deadline=None)
 def test_what_is_public_is_so_to_python_and_in_no_private_range(address: Any) -> None:
     if is_public(address):
@@ -297,6 +299,12 @@ def test_what_is_public_is_so_to_python_and_in_no_private_range(address: Any) ->
         assert address.is_global
         assert not address.is_multicast
         assert not address.is_reserved
+
+
+@given(_V4, st.sampled_from(_FORMS))
+@settings(max_examples=200, deadline=None)
+def test_an_address_inside_another_is_what_counts(address: ipaddress.IPv4Address, form: ipaddress.IPv6Network) -> None:
+    assert is_public(form[int(address)]) == is_public(address)
 
 
 @given(
