@@ -14,11 +14,10 @@ from parakh.features.buckets import answer_with_buckets, locate_buckets
 from parakh.features.index import index_records
 from parakh.features.measures import put_value
 from parakh.features.memory import get, load, number, part, put, store, word
-from parakh.features.repeats import is_first, is_last, link, stretch_links, unlink, values_need
+from parakh.features.repeats import grow_hash, hash_needs, is_first, is_last, link, stretch_links, unlink
 from parakh.features.rings import move_up, order_key, shift_places, upper
 from parakh.features.slots import slot_of
 from parakh.features.tables import (
-    AMOUNT,
     ARENA,
     CACHED,
     EXTREME_FLOAT,
@@ -176,9 +175,10 @@ def take_event(
 def take_label(c: Any, p: Any, h: Any, hc: Any, update: Any) -> Any:
     """Lets an accepted label change what depends on it in one history, or says what that needs."""
     links = get(h, LINK_COUNT)
-    if links != 0 and values_need(c, links):
-        put(c, AMOUNT, links)
-        return NEED_HASH
+    if links != 0:
+        grow_hash(c)
+        if hash_needs(c, links):
+            return NEED_HASH
     effect = p + 8 * get(h, LABELS)
     for _ in range(get(h, LABEL_COUNT)):
         if get(effect, LABEL_EFFECT_TYPE) == get(update, LABEL_TYPE) and load(effect + 8 * LABEL_EFFECT_LABEL) == get(

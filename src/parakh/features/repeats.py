@@ -19,7 +19,7 @@ from parakh.features.memory import get, kernel, load, part, put, store
 from parakh.features.tables import (
     ARENA,
     BEFORE,
-    BEFORE_MASK,
+    BEFORE_SLOTS,
     CLEARED,
     COMING,
     COMING_SLOTS,
@@ -45,6 +45,8 @@ __all__ = [
     "HASHED",
     "distinct_between",
     "forget_values",
+    "grow_hash",
+    "hash_needs",
     "is_first",
     "is_last",
     "link",
@@ -52,7 +54,6 @@ __all__ = [
     "settle",
     "stretch_links",
     "unlink",
-    "values_need",
 ]
 
 
@@ -65,18 +66,23 @@ _CLEARED, _MOVED = 64, 8
 
 
 @part
-def values_need(c: Any, links: Any) -> Any:
-    """Does a step of the hash's growth; whether it needs another array or less, or room for a ring that begins to be
-    hashed.
-    """
-    g, used, slots = get(c, GROWTH), get(c, HASH_USED), get(c, HASH_MASK) + 1
+def grow_hash(c: Any) -> Any:
+    """Does a step of the hash's growth, where it grows."""
+    g = get(c, GROWTH)
     if get(g, LEFT) != 0:
         move_values(c, g, _MOVED)
-        if get(g, LEFT) == 0:
-            return True
     elif get(g, COMING) != 0:
         clear_coming(g, _CLEARED)
-    elif used * 16 > slots * 9:
+
+
+@part
+def hash_needs(c: Any, links: Any) -> Any:
+    """Whether the hash wants another array or one less, or has no room for a ring that begins to be hashed."""
+    g, used, slots = get(c, GROWTH), get(c, HASH_USED), get(c, HASH_MASK) + 1
+    if get(g, BEFORE) != 0:
+        if get(g, LEFT) == 0:
+            return True
+    elif get(g, COMING) == 0 and used * 16 > slots * 9:
         return True
     return (used + links * (HASHED + 1)) * 4 > slots * 3
 
@@ -96,7 +102,7 @@ def move_values(c: Any, g: Any, slots: Any) -> Any:
     """Moves what stands in so many slots of the table before, from its end. A chain that goes over the end is followed
     to its end: what stands behind a slot that is emptied moves up.
     """
-    table, mask, i = get(g, BEFORE), get(g, BEFORE_MASK), get(g, LEFT) - 1
+    table, mask, i = get(g, BEFORE), get(g, BEFORE_SLOTS) - 1, get(g, LEFT) - 1
     last = max(0, i + 1 - slots)
     while i >= last:
         a = table + 16 * i
@@ -148,12 +154,12 @@ def entry_of(c: Any, value: Any, identity: Any) -> Any:
     a = find(get(c, HASH), get(c, HASH_MASK), value, identity)
     g = get(c, GROWTH)
     if load(a + 8) == 0 and get(g, LEFT) != 0:
-        b = find(get(g, BEFORE), get(g, BEFORE_MASK), value, identity)
+        b = find(get(g, BEFORE), get(g, BEFORE_SLOTS) - 1, value, identity)
         held = load(b + 8)
         if held != 0:
             store(a, value)
             store(a + 8, held)
-            take_out(get(g, BEFORE), get(g, BEFORE_MASK), b)
+            take_out(get(g, BEFORE), get(g, BEFORE_SLOTS) - 1, b)
     return a
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from parakh.features.index import index_records
 from parakh.features.memory import get, load, part, put, store
-from parakh.features.repeats import HASHED, forget_values, remember_values, values_need
+from parakh.features.repeats import HASHED, forget_values, grow_hash, hash_needs, remember_values
 from parakh.features.rings import (
     clear_slot,
     free_list,
@@ -102,9 +102,10 @@ def make_slot(c: Any, p: Any, h: Any, hc: Any, history: Any, code: Any) -> Any:
 def reserve(c: Any, p: Any, h: Any, hc: Any, history: Any, s: Any, forgotten: Any) -> Any:
     """Makes room for one more record and its links, or says what that needs."""
     links = get(h, LINK_COUNT)
-    if links != 0 and values_need(c, links):
-        put(c, AMOUNT, links)
-        return NEED_HASH
+    if links != 0:
+        grow_hash(c)
+        if hash_needs(c, links):
+            return NEED_HASH
     mask = get(s, SLOT_MASK)
     if get(s, SLOT_TAIL) - get(s, SLOT_HEAD) + 2 <= mask + 1:
         return NEED_NOTHING

@@ -372,8 +372,7 @@ class FeatureState:
         control[t.ARENA], control[t.ROOM] = address_of(self._arena), len(self._arena)
         control[t.HASH], control[t.HASH_MASK] = address_of(self._hash), len(self._hash) - 1
         growth = self._growth
-        growth[t.BEFORE], growth[t.BEFORE_MASK] = _address_and_rows(self._hash_before)
-        growth[t.BEFORE_MASK] -= 1
+        growth[t.BEFORE], growth[t.BEFORE_SLOTS] = _address_and_rows(self._hash_before)
         growth[t.COMING], growth[t.COMING_SLOTS] = _address_and_rows(self._hash_coming)
         control[t.GROWTH] = address_of(growth)
         control[t.SCRATCH], control[t.CODES] = address_of(self._scratch), address_of(self._codes)

@@ -66,8 +66,8 @@ NEED_NOTHING, NEED_ARENA, NEED_HASH, NEED_SLOTS, NEED_PAIRS, NEED_HELD = range(6
 
 # How the hash grows.
 (
-    BEFORE,  # the table before, and its mask: what is left in it is on its way to the one that is used
-    BEFORE_MASK,
+    BEFORE,  # the table before, 0 where there is none: what is left in it is on its way to the one that is used
+    BEFORE_SLOTS,
     LEFT,  # slots of it, from the first, in which something may stand
     COMING,  # the next table, which is cleared; 0 where none is wanted yet
     COMING_SLOTS,
