@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -228,9 +227,7 @@ class Changes:
         if self._under_way is not None or self._bench.locked():
             return
         async with self._bench:
-            for folder in list((self.data / "building").iterdir()):
-                with contextlib.suppress(OSError):  # it is tried again after the next snapshot
-                    await asyncio.to_thread(snapshots.remove, folder)
+            await self._remove_built()
 
     async def close(self) -> None:
         """Give up what is being built."""
@@ -297,9 +294,14 @@ class Changes:
                 _log.failed("build_failed", error, hash=building.version.hash)
             finally:
                 if building.failed:
-                    folder = self._folder(building)
-                    for path in (folder, folder.with_name(folder.name + ".partial")):
-                        await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+                    await self._remove_built(built_name(building.version.hash))
+
+    async def _remove_built(self, name: str = "") -> None:
+        """Remove what was built, whole or not, under a name; all of it, unless one is given."""
+        # Of one name what was left half done goes first: the whole is set aside under its name.
+        for folder in sorted((self.data / "building").glob(f"{name}*"), reverse=True):
+            with contextlib.suppress(OSError):  # it is tried again after the next snapshot
+                await asyncio.to_thread(snapshots.remove, folder)
 
     async def _build_and_switch(self, building: _Building, who: str, why: str) -> None:
         await self._build_beside(building)

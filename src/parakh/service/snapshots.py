@@ -208,23 +208,20 @@ def prune(parent: Path, *, keep: int = KEPT) -> None:
         _set_aside(folder)
         reach("snapshot.old_removed")
     for partial in parent.glob("*.partial"):
-        _remove(partial)
+        remove(partial)
 
 
 def remove(folder: Path) -> None:
-    """Remove a snapshot, or what is left of one, in seconds: see `Disk.remove`."""
-    _remove(folder if folder.suffix == ".partial" else _set_aside(folder))
+    """Remove a snapshot, or what is left of one, little by little: see `Disk.remove`."""
+    partial = _set_aside(folder)
+    for file in partial.glob("*.bin"):
+        Disk().remove(file)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _set_aside(folder: Path) -> Path:
     """While it is removed it is none."""
-    return folder.rename(folder.with_name(folder.name + ".partial"))
-
-
-def _remove(partial: Path) -> None:
-    for file in partial.glob("*.bin"):
-        Disk().remove(file)
-    shutil.rmtree(partial, ignore_errors=True)
+    return folder if folder.suffix == ".partial" else folder.rename(folder.with_name(folder.name + ".partial"))
 
 
 def _sync(folder: Path) -> None:
