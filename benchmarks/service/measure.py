@@ -24,7 +24,7 @@ from benchmarks.run import BUSY, HEADING
 from benchmarks.service import disk, restarts, snapshots
 from benchmarks.service.payments import Payments, batches, singles
 from benchmarks.service.prepared import Requests
-from benchmarks.service.runs import MEMORY, Bench, Load, Run, middle, spread
+from benchmarks.service.runs import Bench, Load, Run, in_memory, middle, spread
 from benchmarks.service.servers import SNAPSHOTS_OFF, Server, noop, parakh
 from benchmarks.windows import PROJECT
 
@@ -90,7 +90,7 @@ def over_http(results: Results, scale: Scale, start: Start) -> None:
     """The measurements against a service that `start` starts."""
     with (
         tempfile.TemporaryDirectory(prefix="parakh-bench-") as folder,
-        tempfile.TemporaryDirectory(prefix="parakh-bench-", dir=MEMORY) as held,
+        tempfile.TemporaryDirectory(prefix="parakh-bench-", dir=in_memory()) as held,
     ):
         bench = Bench(Path(folder), Path(held))
         syncs = [disk.sync_ms(bench.folder)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -14,13 +15,13 @@ from benchmarks.results import say
 from benchmarks.service.prepared import Requests, Sent
 from benchmarks.service.servers import Machine, Server
 
-__all__ = ["MEMORY", "Bench", "Load", "Run", "middle", "spread"]
+__all__ = ["Bench", "Load", "Run", "in_memory", "middle", "spread"]
 
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""Where files are kept in memory; None where there is no such place."""
 STOLEN = 0.05  # of all cores' time: a run that lost more is done again, as long as there are retakes
 WARM_S = 1.0  # at the beginning of a run, not counted
 _SPARE_S = 120.0
+_MEMORY = "/dev/shm"
+_MOST_SENT = 2 << 30  # bytes of requests in a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,12 @@ class Under:
         run = Run(sent, sent.rate(WARM_S), p50, p99, p999, sent.late_ms(99), 1e6 * cpu_s / events, busy, stolen)
         self.bench.took_in(run)
         return run
+
+
+def in_memory() -> str | None:
+    """Where files are kept in memory; None where there is no such place, or little room, as in most containers."""
+    has_room = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _MOST_SENT
+    return _MEMORY if has_room else None
 
 
 def middle(values: Iterable[float]) -> float:

@@ -46,7 +46,7 @@ _SHORTER = (("7d", f"{KEPT_H}h"), ("1d", "2h"))  # the workload's long windows, 
 _MINUTE_S = 60.0
 _UNSYNCED = 4 << 20  # bytes of log that may wait for the disk
 _SEGMENT = 16 << 20
-_REMOVAL_S = 60.0
+_REMOVAL_S = 60.0  # that are waited for at most
 _RECENT_H = 2  # that devices and merchants look back; cards look back as far as the log is kept
 
 # What the operating guide says a thing takes at most.
