@@ -88,6 +88,9 @@ def test_a_batch_is_answered_line_by_line(service: ServiceProcess) -> None:
     assert len(told) == 600
     assert told[17]["code"] == "bad_json"
     assert told[17]["line"] == 18
+    assert told[17]["detail"] == "Input data was truncated"
+    alone = service.post("/v1/decisions/payment", b'{"payment_id": p17}').json()
+    assert (alone["code"], alone["detail"]) == ("bad_json", "JSON is malformed: invalid character (byte 15)")
     assert told[22] == told[23]
     assert [item["event_id"] for number, item in enumerate(told) if number not in (17, 23)] == [
         f"p{number}" for number in range(600) if number not in (17, 23)

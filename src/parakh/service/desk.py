@@ -389,7 +389,8 @@ class Desk:
             else:
                 named = part.decoded.refused.get(at, -1)
                 field_name = part.decoder.names[named] if named >= 0 else ""
-                item.answer = refusal(Reason(int(part.decoded.problem[at])), field=field_name)
+                reason = Reason(int(part.decoded.problem[at]))
+                item.answer = refusal(reason, _what_is_wrong(reason, item.body), field=field_name)
 
     def stored_answer(self, item: Item) -> Answer:
         """What was told when the event of a duplicate came first; for when the log is durable up to it."""
@@ -449,6 +450,18 @@ class Desk:
         """What the desk's engine holds."""
         engine = self.engine
         return {"ids": len(engine.ids), "records": engine.state.records, "keys": engine.state.keys}
+
+
+def _what_is_wrong(reason: Reason, body: bytes) -> str:
+    """Where a body stops being JSON, as far as another reader finds it; nothing for other reasons."""
+    if reason is Reason.BAD_JSON:
+        try:
+            msgspec.json.decode(body)
+        except msgspec.DecodeError as error:
+            return str(error)
+        except (UnicodeDecodeError, RecursionError):
+            return ""
+    return ""
 
 
 def _id_text(batch: LogBatch, row: int) -> str:
